@@ -46,10 +46,9 @@ impl From<Parts> for Cluster {
             http,
             master,
             volumes,
-            filers,
         } = parts;
         Self {
-            filers,
+            filers: Vec::new(),
             volumes,
             master,
             http,
