@@ -1,0 +1,167 @@
+//! Names and attributes: a walk, a `stat` of everything, and single questions
+//! that the kernel may not answer by itself.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, Stat, StatxFlags, stat, statx};
+use rustix::io::Errno;
+use stats::Histogram;
+
+use crate::{Caching, Error, File, Latencies};
+
+/// Lists a folder and all below it by `readdir` alone, as `find` does, and
+/// returns the time. `expected` entries must be found.
+///
+/// # Errors
+/// When a folder cannot be read, or the number differs.
+pub fn walk(dir: &Path, expected: usize) -> Result<Duration, Error> {
+    let start = Instant::now();
+    let (mut pending, mut found) = (vec![dir.to_owned()], 0);
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
+            let entry = entry.map_err(Error::io("list", &dir))?;
+            found += 1;
+            // The type comes with the name: no `stat` is made.
+            let kind = entry.file_type().map_err(Error::io("list", &dir))?;
+            if kind.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    let elapsed = start.elapsed();
+    if found != expected {
+        return Err(Error::WrongCount {
+            path: dir.to_owned(),
+            expected,
+            found,
+        });
+    }
+    Ok(elapsed)
+}
+
+/// `stat` of each file, by path.
+///
+/// # Errors
+/// When one is not there or has another size.
+pub fn stat_all(root: &Path, files: &[&File]) -> Result<Latencies, Error> {
+    let histogram = Histogram::new();
+    let begin = Instant::now();
+    for file in files {
+        let path = root.join(&file.path);
+        let start = Instant::now();
+        let found: Stat = stat(&path).map_err(Error::io("stat", &path))?;
+        histogram.record(start.elapsed());
+        expect_size(file, root, found.st_size.cast_unsigned())?;
+    }
+    Ok(Latencies {
+        elapsed: begin.elapsed(),
+        each: histogram.snapshot(),
+    })
+}
+
+/// Asks `times` for the attributes of one open file, each time past the
+/// kernel's cache (`AT_STATX_FORCE_SYNC`): one GETATTR each.
+///
+/// # Errors
+/// When it cannot be opened, or has another size.
+pub fn forced_getattr(root: &Path, file: &File, times: usize) -> Result<Latencies, Error> {
+    let handle = file.open(root, Caching::Buffered)?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    let histogram = Histogram::new();
+    let begin = Instant::now();
+    for _ in 0..times {
+        let start = Instant::now();
+        let found = statx(&handle, "", flags, StatxFlags::BASIC_STATS)
+            .map_err(Error::io("statx", &root.join(&file.path)))?;
+        histogram.record(start.elapsed());
+        expect_size(file, root, found.stx_size)?;
+    }
+    Ok(Latencies {
+        elapsed: begin.elapsed(),
+        each: histogram.snapshot(),
+    })
+}
+
+/// Looks for `times` names that are not in `dir`, each once: one LOOKUP each.
+/// `seed` makes them names that no earlier call looked for.
+///
+/// # Errors
+/// When one is there, or the answer is anything but "no such file".
+pub fn missing_lookup(dir: &Path, times: usize, seed: u64) -> Result<Latencies, Error> {
+    let histogram = Histogram::new();
+    let begin = Instant::now();
+    for i in 0..times {
+        let path = dir.join(format!("missing-{seed:x}-{i}"));
+        let start = Instant::now();
+        let found = statx(CWD, &path, AtFlags::empty(), StatxFlags::BASIC_STATS);
+        histogram.record(start.elapsed());
+        match found {
+            Err(Errno::NOENT) => {}
+            Err(other) => return Err(Error::io("look up", &path)(other)),
+            Ok(_) => return Err(Error::Unexpected { path }),
+        }
+    }
+    Ok(Latencies {
+        elapsed: begin.elapsed(),
+        each: histogram.snapshot(),
+    })
+}
+
+fn expect_size(file: &File, root: &Path, found: u64) -> Result<(), Error> {
+    if found == file.size {
+        return Ok(());
+    }
+    Err(Error::WrongSize {
+        path: root.join(&file.path),
+        expected: file.size,
+        found,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::tests::written;
+    use crate::{MANY, Tree};
+
+    #[test]
+    fn a_walk_finds_files_and_folders() {
+        let (dir, tree) = written(8, 60);
+        let many = dir.path().join(MANY);
+        walk(&many, tree.entries()).unwrap();
+        assert!(matches!(
+            walk(&many, tree.entries() + 1),
+            Err(Error::WrongCount { .. })
+        ));
+    }
+
+    #[test]
+    fn every_file_is_asked_for_and_a_wrong_size_is_found() {
+        let (dir, tree) = written(8, 10);
+        let done = stat_all(dir.path(), &tree.many()).unwrap();
+        assert_eq!(done.each.count(), 40);
+        let other = Tree::new(9, 10);
+        let found = stat_all(dir.path(), &[other.big()]);
+        assert!(matches!(found, Err(Error::WrongSize { found: 8, .. })));
+    }
+
+    #[test]
+    fn attributes_are_asked_as_often_as_told() {
+        let (dir, tree) = written(8, 1);
+        let done = forced_getattr(dir.path(), tree.big(), 9).unwrap();
+        assert_eq!(done.each.count(), 9);
+    }
+
+    #[test]
+    fn a_name_that_is_there_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(missing_lookup(dir.path(), 5, 1).unwrap().each.count(), 5);
+        fs::write(dir.path().join("missing-2-3"), "").unwrap();
+        assert!(matches!(
+            missing_lookup(dir.path(), 5, 2),
+            Err(Error::Unexpected { .. })
+        ));
+    }
+}

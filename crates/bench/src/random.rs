@@ -1,0 +1,103 @@
+//! Reads of 4 KiB all over one file, around the page cache.
+
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+use stats::Histogram;
+
+use crate::buffer::Buffer;
+use crate::pattern::mix;
+use crate::{Caching, Error, File, Latencies};
+
+/// Reads 4 KiB at random places: `readers` threads, each with its own handle
+/// and one read at a time, make `reads` reads each. The places follow from `seed`.
+///
+/// # Errors
+/// When the file is smaller than a read, cannot be read, or a byte is wrong.
+pub fn random(
+    root: &Path,
+    file: &File,
+    readers: usize,
+    reads: usize,
+    seed: u64,
+) -> Result<Latencies, Error> {
+    let blocks = file.size / BLOCK;
+    if blocks == 0 {
+        return Err(Error::WrongSize {
+            path: root.join(&file.path),
+            expected: BLOCK,
+            found: file.size,
+        });
+    }
+    let histogram = Histogram::new();
+    let one = |reader: usize| -> Result<(), Error> {
+        let handle = file.open(root, Caching::Direct)?;
+        let mut buffer = Buffer::new(BLOCK as usize);
+        let mut place = mix(seed ^ mix(reader as u64));
+        for _ in 0..reads {
+            place = mix(place);
+            let offset = place % blocks * BLOCK;
+            let start = Instant::now();
+            file.read(root, &handle, offset, buffer.bytes())?;
+            histogram.record(start.elapsed());
+            file.check(root, offset, buffer.bytes())?;
+        }
+        Ok(())
+    };
+    let start = Instant::now();
+    if readers == 1 {
+        one(0)?;
+    } else {
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..readers).map(|i| scope.spawn(move || one(i))).collect();
+            let results = threads.into_iter().map(|t| match t.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            results.collect::<Result<Vec<()>, Error>>()
+        })?;
+    }
+    Ok(Latencies {
+        elapsed: start.elapsed(),
+        each: histogram.snapshot(),
+    })
+}
+
+const BLOCK: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::tests::written;
+    use std::fs;
+
+    #[test]
+    fn every_reader_makes_all_of_its_reads() {
+        let (dir, tree) = written(1 << 20, 1);
+        for readers in [1, 4] {
+            let done = random(dir.path(), tree.big(), readers, 50, 7).unwrap();
+            assert_eq!(done.each.count(), 50 * readers as u64);
+            assert!(done.quantile_us(0.5) > 0.0);
+            assert!(done.quantile_us(0.5) <= done.quantile_us(0.99));
+        }
+    }
+
+    #[test]
+    fn a_wrong_block_is_found_by_some_reader() {
+        let (dir, tree) = written(16 * BLOCK, 1);
+        let path = dir.path().join(&tree.big().path);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[5 * BLOCK as usize] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let found = random(dir.path(), tree.big(), 4, 100, 7);
+        assert!(matches!(found, Err(Error::WrongBytes { offset, .. }) if offset == 5 * BLOCK));
+    }
+
+    #[test]
+    fn a_file_smaller_than_a_read_is_refused() {
+        let (dir, tree) = written(100, 1);
+        let found = random(dir.path(), tree.big(), 1, 1, 0);
+        assert!(matches!(found, Err(Error::WrongSize { .. })));
+    }
+}
