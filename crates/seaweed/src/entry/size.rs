@@ -1,0 +1,24 @@
+//! How long a file is. Four places may know, and they need not agree.
+
+use crate::{Chunk, Remote, pb};
+
+/// Length in bytes, at most `i64::MAX` as for any file.
+pub(super) fn size(
+    attributes: &pb::FuseAttributes,
+    chunks: &[Chunk],
+    content: &[u8],
+    remote: Option<&Remote>,
+) -> u64 {
+    let ends = chunks.iter().map(Chunk::end);
+    let mut size = ends.fold(attributes.file_size, u64::max);
+    if let Some(remote) = remote
+        && remote.mtime > attributes.mtime
+    {
+        size = size.max(remote.size);
+    }
+    if size == 0 {
+        // Writers of small files may leave the attribute at 0 and mean the content.
+        size = content.len() as u64;
+    }
+    size.min(i64::MAX as u64)
+}

@@ -1,0 +1,43 @@
+//! Times of entries: seconds and nanoseconds since 1970.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The moment that a filer's pair of numbers names. Nanoseconds out of range, which no writer
+/// has a reason to send, are limited to a second; so is what the clock cannot express.
+pub(super) fn stamp(seconds: i64, nanos: i32) -> SystemTime {
+    let nanos = nanos.clamp(0, NANOS_MAX).unsigned_abs();
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let second = match seconds < 0 {
+        true => UNIX_EPOCH.checked_sub(whole),
+        false => UNIX_EPOCH.checked_add(whole),
+    };
+    let moment = second.and_then(|s| s.checked_add(Duration::new(0, nanos)));
+    moment.unwrap_or(UNIX_EPOCH)
+}
+
+/// Nanoseconds of the last moment of a second.
+const NANOS_MAX: i32 = 999_999_999;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nanoseconds_count_forwards_even_before_1970() {
+        assert_eq!(stamp(0, 0), UNIX_EPOCH);
+        assert_eq!(stamp(3, 5), UNIX_EPOCH + Duration::new(3, 5));
+        assert_eq!(stamp(-1, 999_999_999), UNIX_EPOCH - Duration::new(0, 1));
+    }
+
+    #[test]
+    fn nonsense_stays_a_time() {
+        assert_eq!(stamp(3, -5), UNIX_EPOCH + Duration::from_secs(3));
+        assert_eq!(
+            stamp(3, i32::MAX),
+            UNIX_EPOCH + Duration::new(3, 999_999_999)
+        );
+        for seconds in [i64::MIN, i64::MAX] {
+            stamp(seconds, 999_999_999);
+        }
+    }
+}
