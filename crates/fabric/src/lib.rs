@@ -1,1 +1,24 @@
-//! (being written)
+//! How the bytes of a needle get here.
+//!
+//! A [`Route`] takes a file id and puts what the volume server stored under it into memory of
+//! the caller's choosing. Everything happens on the calling thread, which for a read is the
+//! thread that took the request from the kernel: it sends, waits in poll(2) on the socket *and*
+//! on the request's interrupt, and receives straight into the destination. There is no runtime
+//! to hand over to and no buffer in between, because on small reads either costs more than the
+//! request itself.
+//!
+//! [`HttpRoute`] speaks to the volume servers' own HTTP port and works with every SeaweedFS.
+//! Where a volume lives is asked of a [`Locate`], so that nothing here knows the filer.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod http;
+
+mod error;
+mod locate;
+mod route;
+
+pub use error::RouteError;
+pub use http::{Access, HttpConfig, HttpRoute, HttpStats};
+pub use locate::{Locate, LocateError, Location};
+pub use route::{Destination, Refused, Route, Stored, UpTo, Whole};

@@ -1,0 +1,30 @@
+//! Needles over the volume servers' HTTP port.
+//!
+//! A client for one method of one protocol, cut to what a read needs: [`parse_head`] turns the
+//! front of an answer into a typed head, `connection` sends a request and receives with
+//! poll(2), `body` moves the payload into place, `exchange` finds a
+//! connection, `answer` checks that what came is what was asked for, and [`HttpRoute`] chooses servers, switches and retries.
+//!
+//! A read of 4 KiB costs four system calls: send, poll, one recv for head and body together, and
+//! the kernel's wake-up in between. A large body is received straight into the destination.
+
+mod answer;
+mod body;
+mod config;
+mod connection;
+mod exchange;
+mod head;
+mod pool;
+mod request;
+mod resolve;
+mod retry;
+mod route;
+mod stats;
+pub mod tls;
+mod wait;
+mod wire;
+
+pub use config::{Access, HttpConfig};
+pub use head::{ContentRange, Framing, Head, HeadError, Parsed, parse_head};
+pub use route::HttpRoute;
+pub use stats::HttpStats;

@@ -1,0 +1,185 @@
+//! One question to one server: over a kept connection or a new one, along a redirection.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use seaweed::FileId;
+use seaweed::jwt::SigningKey;
+
+use super::answer::{Job, Miss, accept};
+use super::body::Body;
+use super::connection::Connection;
+use super::head::{Framing, Head};
+use super::pool::{Server, Servers};
+use super::request::{Ask, Extent, Target, format, split_url};
+use super::stats::HttpStats;
+use super::wait::{Halt, Watch};
+use super::wire::{Secure, Wire};
+use crate::{RouteError, Whole};
+
+/// How long the end of a body is waited for when all wanted bytes are there.
+const EPILOGUE: Duration = Duration::from_millis(100);
+
+/// Everything an exchange needs apart from the question.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) servers: Servers,
+    pub(crate) stats: Arc<HttpStats>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) read_key: Option<SigningKey>,
+    pub(crate) through_filer: bool,
+}
+
+impl Client {
+    /// Asks `server` to do `job` on `needle`, following one redirection.
+    pub(crate) fn get(
+        &self,
+        watch: &Watch<'_>,
+        server: &Server,
+        needle: FileId,
+        deleted: bool,
+        job: &mut Job<'_>,
+    ) -> Result<Whole, RouteError> {
+        let extent = match job {
+            Job::Range { offset, dst } => Extent::Range {
+                offset: *offset,
+                len: dst.len() as u64,
+            },
+            Job::Whole { .. } => Extent::Whole,
+        };
+        let ask = Ask {
+            needle,
+            extent,
+            deleted,
+        };
+        let target = match self.through_filer {
+            true => Target::Filer,
+            false => Target::Volume,
+        };
+        let fault = |server: &Server, miss| match miss {
+            Miss::Halt(halt) => fault(needle, server, halt),
+            Miss::Answer(error) => error,
+            Miss::Redirect(_) => malformed(needle, server, "it redirects in circles"),
+        };
+        match self.ask(watch, server, target, &ask, job) {
+            Err(Miss::Redirect(url)) => {
+                let Some((host, path)) = split_url(&url) else {
+                    return Err(malformed(needle, server, "it redirects to nowhere"));
+                };
+                self.stats.redirects.inc();
+                let named = self.servers.at(host);
+                self.ask(watch, &named, Target::Redirected(path), &ask, job)
+                    .map_err(|miss| fault(&named, miss))
+            }
+            other => other.map_err(|miss| fault(server, miss)),
+        }
+    }
+
+    fn ask(
+        &self,
+        watch: &Watch<'_>,
+        server: &Server,
+        target: Target<'_>,
+        ask: &Ask,
+        job: &mut Job<'_>,
+    ) -> Result<Whole, Miss> {
+        let token = self
+            .read_key
+            .as_ref()
+            .map(|key| key.mint(ask.needle, SystemTime::now()));
+        let request = format(target, &server.address, ask, token.as_deref());
+        let expected = match ask.extent {
+            Extent::Range { len, .. } => len,
+            Extent::Whole => u64::MAX,
+        };
+        let (mut connection, head) = self.converse(watch, server, &request, expected)?;
+        if head.framing == Framing::Chunked {
+            self.stats.chunked.inc();
+        }
+        let mut body = Body::new(&mut connection, head.framing, *watch);
+        let outcome = accept(server, ask, job, &head, &mut body);
+        let intact = head.keep_alive && !matches!(outcome, Err(Miss::Halt(_)));
+        if intact && matches!(body.finish(EPILOGUE), Ok(true)) {
+            self.servers.checkin(server, connection);
+        }
+        outcome
+    }
+
+    /// Sends `request` on a kept connection or, if the server has closed that one meanwhile,
+    /// on a new one.
+    fn converse(
+        &self,
+        watch: &Watch<'_>,
+        server: &Server,
+        request: &[u8],
+        expected: u64,
+    ) -> Result<(Connection, Head), Halt> {
+        if let Some(mut kept) = self.servers.checkout(server) {
+            self.stats.requests.inc();
+            self.stats.reused.inc();
+            match kept.exchange(request, expected, watch) {
+                Ok(head) => return Ok((kept, head)),
+                Err(Halt::Broken(_)) if !kept.was_answered() => {
+                    // Its siblings are most likely dead as well.
+                    self.stats.stale.inc();
+                    self.servers.discard_idle(server);
+                }
+                Err(halt) => return Err(halt),
+            }
+        }
+        let mut fresh = self.connect(watch, server)?;
+        self.stats.requests.inc();
+        let head = fresh.exchange(request, expected, watch)?;
+        Ok((fresh, head))
+    }
+
+    fn connect(&self, watch: &Watch<'_>, server: &Server) -> Result<Connection, Halt> {
+        let secure = match &self.tls {
+            None => None,
+            Some(config) => Some(Secure {
+                config: config.clone(),
+                name: server_name(&server.address)?,
+            }),
+        };
+        let wire = server
+            .resolver
+            .try_each(watch, |address| Wire::open(address, secure.as_ref(), watch))?;
+        self.stats.opened.inc();
+        Ok(Connection::new(wire))
+    }
+}
+
+fn fault(needle: FileId, server: &Server, halt: Halt) -> RouteError {
+    let address = server.address.clone();
+    match halt {
+        Halt::Stopped(why) => RouteError::stopped(needle, why),
+        Halt::Silent => RouteError::Silent {
+            needle,
+            server: address,
+        },
+        Halt::Broken(source) => RouteError::Unreachable {
+            needle,
+            server: address,
+            source: Arc::new(source),
+        },
+        Halt::Malformed(what) => malformed(needle, server, what),
+    }
+}
+
+fn malformed(needle: FileId, server: &Server, what: &'static str) -> RouteError {
+    RouteError::Malformed {
+        needle,
+        server: server.address.clone(),
+        what,
+    }
+}
+
+/// The name a server's certificate must carry.
+fn server_name(address: &str) -> Result<ServerName<'static>, Halt> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(host.to_owned()).map_err(|error| Halt::Broken(io::Error::other(error)))
+}

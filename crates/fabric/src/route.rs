@@ -1,0 +1,105 @@
+//! The contract of a route.
+
+use context::Context;
+use seaweed::FileId;
+
+use crate::RouteError;
+
+/// A way to fetch needles. Blocking; called from many threads at once.
+pub trait Route: Send + Sync {
+    /// Its name in statistics and logs, such as `http`.
+    fn name(&self) -> &'static str;
+
+    /// Fills `dst` with the clear data of `needle` from byte `offset` on.
+    ///
+    /// For chunks that are neither encrypted nor compressed. Exactly `dst.len()` bytes are
+    /// delivered or the read fails; after an error `dst` holds anything. A range has no
+    /// checksum of its own: only [`read_whole`](Route::read_whole) is verified end to end.
+    ///
+    /// # Errors
+    /// See [`RouteError`]; asking past the end of the data is [`RouteError::PastEnd`].
+    fn read_at(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        dst: &mut [u8],
+    ) -> Result<(), RouteError>;
+
+    /// Fetches all data of `needle` and compares it with the checksum the server keeps.
+    ///
+    /// `to` is asked for memory once the length is known, and again for each further attempt.
+    ///
+    /// # Errors
+    /// See [`RouteError`]; [`RouteError::Refused`] when `to` had no memory for that length.
+    fn read_whole(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        form: Stored,
+        to: &mut dyn Destination,
+    ) -> Result<Whole, RouteError>;
+}
+
+/// In which form the data of a needle is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Clear data. A needle the volume server compressed on its own account is inflated.
+    /// Also right for encrypted chunks, whose needles are never marked as compressed.
+    Plain,
+    /// The bytes as they lie in the volume, for a chunk that its entry marks as compressed:
+    /// a gzip stream, or cipher text with one inside.
+    Gzip,
+}
+
+/// What [`Route::read_whole`] delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// Bytes written to the front of the destination's memory.
+    pub len: usize,
+    /// Whether a checksum was there to compare with. A volume server always sends one; a
+    /// proxy in between may lose it.
+    pub verified: bool,
+}
+
+/// Gives memory for data whose length only the server knows.
+pub trait Destination {
+    /// Memory of exactly `len` bytes.
+    ///
+    /// # Errors
+    /// [`Refused`] when that is more than the caller is willing to hold.
+    fn memory(&mut self, len: u64) -> Result<&mut [u8], Refused>;
+}
+
+/// A destination has no room for this many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+/// A vector that grows up to a limit, for data of no particular home.
+#[derive(Debug)]
+pub struct UpTo {
+    /// What was delivered.
+    pub bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl UpTo {
+    /// An empty vector that takes at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            limit,
+        }
+    }
+}
+
+impl Destination for UpTo {
+    fn memory(&mut self, len: u64) -> Result<&mut [u8], Refused> {
+        let len = usize::try_from(len).map_err(|_| Refused)?;
+        if len > self.limit {
+            return Err(Refused);
+        }
+        self.bytes.resize(len, 0);
+        Ok(&mut self.bytes)
+    }
+}
