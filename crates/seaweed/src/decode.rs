@@ -12,8 +12,8 @@ pub const MAX_CLEAR: usize = 1 << 30;
 
 /// Decrypts and inflates all that is stored of a chunk, as the chunk asks for.
 ///
-/// The result may be longer than `chunk.size`, of which a truncation may have left only the
-/// front, but never shorter.
+/// The result may be longer than `chunk.size`, when a truncation left only the front of the
+/// chunk, but never shorter. Of a manifest it is the data for [`manifest`](crate::manifest).
 ///
 /// # Errors
 /// When the data is damaged, too short, or of somebody else's encryption.
@@ -22,6 +22,8 @@ pub fn decode_chunk(chunk: &Chunk, stored: Bytes) -> Result<Bytes, DecodeError> 
     if chunk.sse {
         return Err(DecodeError::Sse { file_id });
     }
+    // The size of a manifest is that of its children together.
+    let needed = if chunk.is_manifest { 0 } else { chunk.size };
     let mut data = stored;
     if let Some(key) = &chunk.cipher_key {
         let opened = cipher::open(key, &data);
@@ -30,15 +32,15 @@ pub fn decode_chunk(chunk: &Chunk, stored: Bytes) -> Result<Bytes, DecodeError> 
             .into();
     }
     if chunk.is_compressed {
-        let inflated = compress::decompress(&data, MAX_CLEAR);
+        let inflated = compress::decompress(&data, needed, MAX_CLEAR);
         data = inflated
             .map_err(|source| DecodeError::Compress { file_id, source })?
             .into();
     }
-    if (data.len() as u64) < chunk.size {
+    if (data.len() as u64) < needed {
         return Err(DecodeError::Short {
             file_id,
-            expected: chunk.size,
+            expected: needed,
             got: data.len() as u64,
         });
     }
@@ -136,6 +138,16 @@ mod tests {
         assert_eq!(decode_chunk(&chunk(3), stored.clone()).unwrap(), stored);
         let error = decode_chunk(&chunk(6), stored).unwrap_err().to_string();
         assert_eq!(error, "chunk 3,01637037d6 has 5 bytes of data instead of 6");
+    }
+
+    #[test]
+    fn a_manifest_is_shorter_than_what_it_covers() {
+        let manifest = Chunk {
+            is_manifest: true,
+            ..chunk(1 << 40)
+        };
+        let stored = Bytes::from_static(b"list");
+        assert_eq!(decode_chunk(&manifest, stored.clone()), Ok(stored));
     }
 
     #[test]

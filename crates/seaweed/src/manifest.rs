@@ -93,15 +93,17 @@ struct List {
 
 impl Resolver {
     /// Starts with the chunks of an entry.
-    pub fn new(chunks: &[Chunk]) -> Self {
+    pub fn new(chunks: impl Into<Vec<Chunk>>) -> Self {
+        let chunks = chunks.into();
+        let members = chunks.len();
         let mut resolver = Self {
+            resolved: Vec::with_capacity(members),
             open: vec![List {
-                members: chunks.to_vec().into_iter(),
+                members: chunks.into_iter(),
                 end: u64::MAX,
             }],
             wanted: None,
-            resolved: Vec::with_capacity(chunks.len()),
-            members: chunks.len(),
+            members,
             manifests: 0,
         };
         resolver.walk();
