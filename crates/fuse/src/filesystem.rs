@@ -4,8 +4,7 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use crate::{
-    Access, Attr, DirEntry, DirReply, Entry, Errno, Lookup, NodeId, Opened, ReadReply, Request,
-    StatFs, XattrReply,
+    Access, Attr, DirReply, Errno, Lookup, NodeId, Opened, ReadReply, Request, StatFs, XattrReply,
 };
 
 /// The operations of a file system, one method a FUSE opcode.
@@ -17,8 +16,8 @@ use crate::{
 /// the kernel stops asking).
 pub trait FileSystem: Send + Sync + 'static {
     /// Called once when the kernel has accepted the mount, before any request.
-    /// `notifier` outlives the session and may be used from any thread except
-    /// one that is answering a request.
+    /// `notifier` may be used from any thread except one that is answering a
+    /// request (see [`Notifier`](crate::Notifier)); it outlives the session.
     fn mounted(&self, notifier: crate::Notifier) {
         let _ = notifier;
     }
@@ -121,4 +120,3 @@ pub trait FileSystem: Send + Sync + 'static {
         Err(Errno::ENOSYS)
     }
 }
-

@@ -1,13 +1,48 @@
 //! A thin FUSE transport of our own.
+//!
+//! [`Session::mount`] mounts a [`FileSystem`] and serves it with threads that
+//! wait on /dev/fuse: a request is parsed ([`parse`]), its method is called on
+//! the thread that took it, and the reply is gathered from wherever its bytes
+//! are. [`Notifier`] tells the kernel what it must no longer believe.
+//!
+//! It exists because a mount this fast needs what no crate offers together:
+//! replies gathered from borrowed memory, interruption of a blocked request,
+//! passthrough, exact invalidation, and room for io_uring as a second way to
+//! carry requests (see `dispatch::Backend`).
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod abi;
+mod backing;
+mod config;
+mod device;
+mod dispatch;
+mod encode;
 mod errno;
 mod filesystem;
+mod handshake;
+mod memory;
+mod mountpoint;
+mod notify;
+mod observer;
+mod parse;
+mod readahead;
 mod reply;
+mod running;
+mod session;
 mod types;
+mod workers;
 
+pub use abi::{InHeader, InitFlags, InitIn, Opcode};
+pub use config::{MountMethod, Negotiated, SessionConfig};
 pub use errno::Errno;
 pub use filesystem::FileSystem;
-pub use reply::{DirReply, ReadReply};
+pub use mountpoint::{MountError, MountInfo, UnmountError, mounts, stale, unmount};
+pub use notify::{Notifier, NotifyError};
+pub use observer::Observer;
+pub use parse::{Forgets, Message, Operation, ParseError, parse};
+pub use reply::{DirReply, Overflow, ReadReply, Segments};
+pub use session::{Session, Unmounter};
 pub use types::{
     Access, Attr, DirEntry, Entry, FileType, Lookup, NodeId, Opened, Request, StatFs, XattrReply,
 };

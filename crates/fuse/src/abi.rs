@@ -1,0 +1,64 @@
+//! The FUSE protocol as the kernel speaks it: messages and constants.
+//!
+//! Facts are those of the kernel's uapi header `linux/fuse.h`, protocol 7.45;
+//! names follow it so that they can be looked up there, without the prefix
+//! `fuse_`. Everything is in native byte order and every structure is padded to
+//! eight bytes, the same on 32-bit and 64-bit machines. The structures derive
+//! zerocopy's traits, so that reading one from bytes is a checked copy and
+//! writing one is a view: this module has no `unsafe`.
+//!
+//! A request is an [`InHeader`], the opcode's structure (if it has one) and the
+//! opcode's strings, each ended by NUL. A reply is an [`OutHeader`] and the
+//! reply's structure or data; a notification is a reply with `unique` 0 and the
+//! notification's code in `error`.
+
+mod flags;
+mod opcode;
+mod replies;
+mod requests;
+
+pub use flags::InitFlags;
+pub(crate) use flags::open_reply;
+pub use opcode::Opcode;
+pub(crate) use replies::{
+    Attr, AttrOut, BackingMap, Dirent, EntryOut, GetxattrOut, InitOut, LseekOut, NotifyDeleteOut,
+    NotifyInvalEntryOut, NotifyInvalInodeOut, OpenOut, OutHeader, StatfsOut,
+};
+pub(crate) use requests::{
+    AccessIn, BatchForgetIn, FlushIn, ForgetIn, ForgetOne, FsyncIn, GetattrIn, GetxattrIn,
+    InitTail, InterruptIn, LseekIn, OpenIn, ReadIn, ReleaseIn,
+};
+pub use requests::{InHeader, InitIn};
+
+/// The major version of the protocol; there has been no other since 2006.
+pub(crate) const MAJOR: u32 = 7;
+
+/// The minor version whose facts this module knows (Linux 6.18).
+pub(crate) const MINOR: u32 = 45;
+
+/// The oldest minor version spoken here (Linux 5.4): everything before it needs
+/// shorter replies or has no way to keep pages over an attribute change.
+pub(crate) const OLDEST_MINOR: u32 = 31;
+
+/// `FUSE_GETATTR_FH`: the request names an open handle.
+pub(crate) const GETATTR_FH: u32 = 1 << 0;
+
+/// Codes of notifications, sent in `OutHeader::error`.
+pub(crate) mod notify {
+    pub(crate) const INVAL_INODE: i32 = 2;
+    pub(crate) const INVAL_ENTRY: i32 = 3;
+    pub(crate) const DELETE: i32 = 6;
+    pub(crate) const INC_EPOCH: i32 = 8;
+
+    /// In `NotifyInvalEntryOut::flags`: let the name expire, keep its dentry.
+    pub(crate) const EXPIRE_ONLY: u32 = 1 << 0;
+}
+
+/// `_IOW(229, 1, struct fuse_backing_map)`.
+pub(crate) const IOC_BACKING_OPEN: u32 = 0x4010_E501;
+
+/// `_IOW(229, 2, uint32_t)`.
+pub(crate) const IOC_BACKING_CLOSE: u32 = 0x4004_E502;
+
+/// Names in a directory listing start on multiples of this many bytes.
+pub(crate) const DIRENT_ALIGN: usize = 8;

@@ -1,0 +1,487 @@
+//! From the bytes of the device to a typed request.
+//!
+//! [`parse`] is total: every byte string is either a [`Message`] or a
+//! [`ParseError`] that says which opcode was wrong and how. It copies the fixed
+//! structures out, so alignment does not matter, and borrows names.
+
+use zerocopy::FromBytes;
+
+use crate::abi::{
+    AccessIn, BatchForgetIn, FlushIn, ForgetIn, ForgetOne, FsyncIn, GETATTR_FH, GetattrIn,
+    GetxattrIn, InHeader, InitFlags, InitIn, InitTail, InterruptIn, LseekIn, Opcode, OpenIn,
+    ReadIn, ReleaseIn,
+};
+
+/// One request: who asks, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The common header.
+    pub header: InHeader,
+    /// The request code.
+    pub opcode: Opcode,
+    /// What is asked, as far as this transport understands it.
+    pub operation: Operation<'a>,
+}
+
+/// What a request asks, one variant an opcode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Operation<'a> {
+    Lookup {
+        name: &'a [u8],
+    },
+    Forget {
+        count: u64,
+    },
+    BatchForget(Forgets<'a>),
+    Getattr {
+        handle: Option<u64>,
+    },
+    Readlink,
+    Open {
+        flags: u32,
+    },
+    Read {
+        handle: u64,
+        offset: u64,
+        size: u32,
+    },
+    Flush {
+        handle: u64,
+    },
+    Release {
+        handle: u64,
+    },
+    Fsync {
+        handle: u64,
+    },
+    Opendir {
+        flags: u32,
+    },
+    Readdir {
+        handle: u64,
+        offset: u64,
+        size: u32,
+    },
+    Readdirplus {
+        handle: u64,
+        offset: u64,
+        size: u32,
+    },
+    Releasedir {
+        handle: u64,
+    },
+    Fsyncdir {
+        handle: u64,
+    },
+    Statfs,
+    Access {
+        mask: u32,
+    },
+    Getxattr {
+        name: &'a [u8],
+        size: u32,
+    },
+    Listxattr {
+        size: u32,
+    },
+    Lseek {
+        handle: u64,
+        offset: u64,
+        whence: u32,
+    },
+    Interrupt {
+        unique: u64,
+    },
+    Init {
+        init: InitIn,
+        flags: InitFlags,
+    },
+    Destroy,
+    /// The answer to a notification that wants one; none sent here does.
+    NotifyReply,
+    /// Would change something ([`Opcode::mutates`]).
+    Mutation,
+    /// Known or not, it is not served.
+    Unsupported,
+}
+
+/// The inodes of a BATCH_FORGET with the lookups taken back from each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgets<'a>(&'a [u8]);
+
+impl Iterator for Forgets<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let (one, rest) = ForgetOne::read_from_prefix(self.0).ok()?;
+        self.0 = rest;
+        Some((one.nodeid, one.nlookup))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.0.len() / size_of::<ForgetOne>();
+        (count, Some(count))
+    }
+}
+
+/// Why bytes are not a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not even a header.
+    #[error("{length} bytes are too few for a request header of {}", size_of::<InHeader>())]
+    NoHeader {
+        /// Bytes there were.
+        length: usize,
+    },
+    /// The header's length is not that of the message.
+    #[error("{opcode} says it has {stated} bytes but {length} arrived")]
+    WrongLength {
+        /// The request code.
+        opcode: Opcode,
+        /// Length in the header.
+        stated: u32,
+        /// Bytes there were.
+        length: usize,
+    },
+    /// The opcode's structure is cut off.
+    #[error("{opcode} of {length} bytes ends within its arguments")]
+    Truncated {
+        /// The request code.
+        opcode: Opcode,
+        /// Bytes there were.
+        length: usize,
+    },
+    /// A name is empty, or not ended by NUL.
+    #[error("{opcode} of {length} bytes has no valid name")]
+    BadName {
+        /// The request code.
+        opcode: Opcode,
+        /// Bytes there were.
+        length: usize,
+    },
+}
+
+/// Reads one request; `bytes` is what one read(2) of the device returned.
+///
+/// # Errors
+/// [`ParseError`] for whatever no kernel sends.
+pub fn parse(bytes: &[u8]) -> Result<Message<'_>, ParseError> {
+    let length = bytes.len();
+    let Ok((header, body)) = InHeader::read_from_prefix(bytes) else {
+        return Err(ParseError::NoHeader { length });
+    };
+    let opcode = Opcode::from_raw(header.opcode);
+    if u32::try_from(length) != Ok(header.len) {
+        return Err(ParseError::WrongLength {
+            opcode,
+            stated: header.len,
+            length,
+        });
+    }
+    let operation = Body {
+        opcode,
+        length,
+        rest: body,
+    }
+    .operation()?;
+    Ok(Message {
+        header,
+        opcode,
+        operation,
+    })
+}
+
+/// What is left of a message while its parts are taken off the front.
+struct Body<'a> {
+    opcode: Opcode,
+    length: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Body<'a> {
+    fn operation(mut self) -> Result<Operation<'a>, ParseError> {
+        Ok(match self.opcode {
+            Opcode::LOOKUP => Operation::Lookup { name: self.name()? },
+            Opcode::FORGET => {
+                let arg: ForgetIn = self.take()?;
+                Operation::Forget { count: arg.nlookup }
+            }
+            Opcode::BATCH_FORGET => self.batch_forget()?,
+            Opcode::GETATTR => {
+                let arg: GetattrIn = self.take()?;
+                let handle = (arg.flags & GETATTR_FH != 0).then_some(arg.fh);
+                Operation::Getattr { handle }
+            }
+            Opcode::READLINK => Operation::Readlink,
+            Opcode::OPEN => {
+                let arg: OpenIn = self.take()?;
+                Operation::Open { flags: arg.flags }
+            }
+            Opcode::OPENDIR => {
+                let arg: OpenIn = self.take()?;
+                Operation::Opendir { flags: arg.flags }
+            }
+            Opcode::READ | Opcode::READDIR | Opcode::READDIRPLUS => self.read()?,
+            Opcode::FLUSH => {
+                let arg: FlushIn = self.take()?;
+                Operation::Flush { handle: arg.fh }
+            }
+            Opcode::RELEASE => {
+                let arg: ReleaseIn = self.take()?;
+                Operation::Release { handle: arg.fh }
+            }
+            Opcode::RELEASEDIR => {
+                let arg: ReleaseIn = self.take()?;
+                Operation::Releasedir { handle: arg.fh }
+            }
+            Opcode::FSYNC => {
+                let arg: FsyncIn = self.take()?;
+                Operation::Fsync { handle: arg.fh }
+            }
+            Opcode::FSYNCDIR => {
+                let arg: FsyncIn = self.take()?;
+                Operation::Fsyncdir { handle: arg.fh }
+            }
+            Opcode::STATFS => Operation::Statfs,
+            Opcode::ACCESS => {
+                let arg: AccessIn = self.take()?;
+                Operation::Access { mask: arg.mask }
+            }
+            Opcode::GETXATTR => {
+                let arg: GetxattrIn = self.take()?;
+                Operation::Getxattr {
+                    name: self.name()?,
+                    size: arg.size,
+                }
+            }
+            Opcode::LISTXATTR => {
+                let arg: GetxattrIn = self.take()?;
+                Operation::Listxattr { size: arg.size }
+            }
+            Opcode::LSEEK => {
+                let arg: LseekIn = self.take()?;
+                Operation::Lseek {
+                    handle: arg.fh,
+                    offset: arg.offset,
+                    whence: arg.whence,
+                }
+            }
+            Opcode::INTERRUPT => {
+                let arg: InterruptIn = self.take()?;
+                Operation::Interrupt { unique: arg.unique }
+            }
+            Opcode::INIT => self.init()?,
+            Opcode::DESTROY => Operation::Destroy,
+            Opcode::NOTIFY_REPLY => Operation::NotifyReply,
+            opcode if opcode.mutates() => Operation::Mutation,
+            _ => Operation::Unsupported,
+        })
+    }
+
+    /// A structure off the front.
+    fn take<T: FromBytes>(&mut self) -> Result<T, ParseError> {
+        let Ok((value, rest)) = T::read_from_prefix(self.rest) else {
+            return Err(ParseError::Truncated {
+                opcode: self.opcode,
+                length: self.length,
+            });
+        };
+        self.rest = rest;
+        Ok(value)
+    }
+
+    /// A name off the front, without its NUL.
+    fn name(&mut self) -> Result<&'a [u8], ParseError> {
+        match self.rest.iter().position(|byte| *byte == 0) {
+            Some(end) if end > 0 => {
+                let (name, rest) = self.rest.split_at(end);
+                self.rest = &rest[1..];
+                Ok(name)
+            }
+            _ => Err(ParseError::BadName {
+                opcode: self.opcode,
+                length: self.length,
+            }),
+        }
+    }
+
+    fn read(&mut self) -> Result<Operation<'a>, ParseError> {
+        let ReadIn {
+            fh: handle,
+            offset,
+            size,
+            ..
+        } = self.take()?;
+        Ok(match self.opcode {
+            Opcode::READDIR => Operation::Readdir {
+                handle,
+                offset,
+                size,
+            },
+            Opcode::READDIRPLUS => Operation::Readdirplus {
+                handle,
+                offset,
+                size,
+            },
+            _ => Operation::Read {
+                handle,
+                offset,
+                size,
+            },
+        })
+    }
+
+    fn batch_forget(&mut self) -> Result<Operation<'a>, ParseError> {
+        let arg: BatchForgetIn = self.take()?;
+        let wanted = (arg.count as usize).checked_mul(size_of::<ForgetOne>());
+        match wanted.and_then(|wanted| self.rest.get(..wanted)) {
+            Some(forgets) => Ok(Operation::BatchForget(Forgets(forgets))),
+            None => Err(ParseError::Truncated {
+                opcode: self.opcode,
+                length: self.length,
+            }),
+        }
+    }
+
+    fn init(&mut self) -> Result<Operation<'a>, ParseError> {
+        let init: InitIn = self.take()?;
+        // Kernels before 7.36 end here.
+        let flags2 = match self.take::<InitTail>() {
+            Ok(tail) => tail.flags2,
+            Err(_) => 0,
+        };
+        let flags = InitFlags::from_wire(init.flags, flags2);
+        Ok(Operation::Init { init, flags })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    /// A message with a true length.
+    fn message(opcode: u32, body: &[u8]) -> Vec<u8> {
+        let header = InHeader {
+            len: (size_of::<InHeader>() + body.len()) as u32,
+            opcode,
+            unique: 4,
+            nodeid: 1,
+            uid: 1000,
+            gid: 100,
+            pid: 7,
+            total_extlen: 0,
+            padding: 0,
+        };
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    #[test]
+    fn a_lookup_has_the_name_up_to_its_nul() {
+        let bytes = message(1, b"caf\xc3\xa9\0");
+        let parsed = parse(&bytes).unwrap();
+        assert_eq!(parsed.opcode, Opcode::LOOKUP);
+        assert_eq!(parsed.header.uid, 1000);
+        let name = "café".as_bytes();
+        assert_eq!(parsed.operation, Operation::Lookup { name });
+    }
+
+    #[test]
+    fn names_without_end_or_without_beginning_are_refused() {
+        for body in [&b"abc"[..], b"", b"\0"] {
+            let bytes = message(1, body);
+            let length = bytes.len();
+            let opcode = Opcode::LOOKUP;
+            assert_eq!(parse(&bytes), Err(ParseError::BadName { opcode, length }));
+        }
+    }
+
+    #[test]
+    fn a_batch_forget_cannot_promise_more_than_it_has() {
+        let mut body = vec![2, 0, 0, 0, 0, 0, 0, 0];
+        body.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(parse(&message(42, &body)).is_err());
+        body.extend_from_slice(&[4, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+        let bytes = message(42, &body);
+        match parse(&bytes).unwrap().operation {
+            Operation::BatchForget(all) => {
+                assert_eq!(all.collect::<Vec<_>>(), [(3, 5), (4, 6)]);
+            }
+            other => panic!("{other:?}"),
+        }
+        let huge = message(42, &[0xff; 8]);
+        assert!(parse(&huge).is_err());
+    }
+
+    #[test]
+    fn an_old_kernels_short_init_is_understood() {
+        let mut body = Vec::new();
+        for word in [7u32, 31, 131_072, 1 << 30 | 1] {
+            body.extend_from_slice(&word.to_ne_bytes());
+        }
+        let bytes = message(26, &body);
+        match parse(&bytes).unwrap().operation {
+            Operation::Init { init, flags } => {
+                assert_eq!((init.major, init.minor), (7, 31));
+                assert!(flags.contains(InitFlags::ASYNC_READ));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_is_refused() {
+        let mut bytes = message(17, b"");
+        bytes.push(0);
+        assert!(matches!(
+            parse(&bytes),
+            Err(ParseError::WrongLength {
+                stated: 40,
+                length: 41,
+                ..
+            })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+        }
+
+        /// With a true header every opcode's own parser is reached.
+        #[test]
+        fn any_body_of_any_opcode_is_a_message_or_an_error(
+            opcode in 0u32..64,
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let bytes = message(opcode, &body);
+            if let Ok(parsed) = parse(&bytes) {
+                prop_assert_eq!(parsed.opcode.raw(), opcode);
+                if let Operation::BatchForget(all) = parsed.operation {
+                    prop_assert!(all.count() * 16 <= body.len());
+                }
+            }
+        }
+
+        #[test]
+        fn a_read_survives_the_wire(handle: u64, offset: u64, size: u32, cut in 0usize..40) {
+            let arg = ReadIn {
+                fh: handle, offset, size,
+                read_flags: 0, lock_owner: 0, flags: 0, padding: 0,
+            };
+            let bytes = message(15, arg.as_bytes());
+            prop_assert_eq!(
+                parse(&bytes).unwrap().operation,
+                Operation::Read { handle, offset, size }
+            );
+            // Whatever is cut off, it is noticed.
+            prop_assert!(parse(&message(15, &arg.as_bytes()[..cut])).is_err());
+        }
+    }
+}

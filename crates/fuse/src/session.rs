@@ -1,0 +1,192 @@
+//! A mounted file system and the threads that serve it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use zerocopy::IntoBytes;
+
+use crate::device::{Device, Received};
+use crate::dispatch::Dispatcher;
+use crate::handshake::{self, Answer};
+use crate::mountpoint::Mountpoint;
+use crate::parse::{Operation, parse};
+use crate::workers::{Staff, Workers};
+use crate::{FileSystem, MountError, Negotiated, Notifier, SessionConfig, UnmountError, readahead};
+
+/// A mounted file system.
+///
+/// It is served by threads of its own until it is unmounted, by us or by anybody
+/// else. Dropping the session unmounts it; if it is in use then, it stays
+/// mounted and served as long as the process lives.
+#[derive(Debug)]
+pub struct Session {
+    unmounter: Unmounter,
+    staff: Arc<Staff>,
+    negotiated: Negotiated,
+    notifier: Notifier,
+}
+
+/// Room for INIT; the kernel wants at least 8 KiB in every read.
+const INIT_SIZE: usize = 8192;
+
+impl Session {
+    /// Mounts `fs` on the directory `dir` and serves it.
+    ///
+    /// Returns once the kernel has accepted the session, so that a failure to
+    /// start is an error here and not later.
+    ///
+    /// # Errors
+    /// [`MountError`]; nothing is mounted then.
+    pub fn mount<F>(dir: &Path, config: SessionConfig, fs: Arc<F>) -> Result<Self, MountError>
+    where
+        F: FileSystem + ?Sized,
+    {
+        let mut config = config;
+        config.default_permissions |= config.posix_acl;
+        let (device, mountpoint) = Mountpoint::mount(dir, &config)?;
+        let unmounter = Unmounter {
+            device: Arc::new(device),
+            mountpoint: Arc::new(mountpoint),
+        };
+        Self::start(unmounter.clone(), &config, fs).inspect_err(|_| {
+            // Nobody can be using it: no request was ever answered.
+            if let Err(error) = unmounter.unmount(true) {
+                tracing::warn!(%error, "a session that did not start stays mounted");
+            }
+        })
+    }
+
+    fn start<F>(
+        unmounter: Unmounter,
+        config: &SessionConfig,
+        fs: Arc<F>,
+    ) -> Result<Self, MountError>
+    where
+        F: FileSystem + ?Sized,
+    {
+        let device = &unmounter.device;
+        let mut negotiated = shake_hands(device, config)?;
+        negotiated.read_ahead_kb = config.read_ahead_kb.map(|kib| {
+            readahead::set(unmounter.mountpoint.device_number(), kib).inspect_err(|error| {
+                tracing::warn!(%error, "the kernel's read-ahead stays small");
+            })
+        });
+        tracing::debug!(?negotiated, "FUSE session");
+        let max_size = negotiated.max_read as usize;
+        let notifier = Notifier::new(device);
+        fs.mounted(notifier.clone());
+        let dispatcher = Dispatcher::new(fs, config.observer.clone(), max_size)
+            .map_err(MountError::Resources)?;
+        let staff = Workers::start(Arc::clone(device), dispatcher, max_size, config.max_threads)
+            .map_err(MountError::Resources)?;
+        Ok(Self {
+            unmounter,
+            staff,
+            negotiated,
+            notifier,
+        })
+    }
+
+    /// The mount point, without symbolic links.
+    pub fn path(&self) -> &Path {
+        self.unmounter.mountpoint.path()
+    }
+
+    /// What the kernel and we agreed on.
+    pub fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    /// Threads that serve the session now.
+    pub fn threads(&self) -> usize {
+        self.staff.alive()
+    }
+
+    /// Invalidates what the kernel caches.
+    pub fn notifier(&self) -> Notifier {
+        self.notifier.clone()
+    }
+
+    /// Unmounts from another thread, as when a signal arrives.
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    /// Waits until the file system is unmounted, by whomever, and every request
+    /// is done with.
+    pub fn wait(&self) {
+        self.staff.wait();
+    }
+
+    /// Unmounts and waits until every request is done with.
+    ///
+    /// # Errors
+    /// [`UnmountError`], [`UnmountError::Busy`] above all; the session goes on.
+    pub fn unmount(&self) -> Result<(), UnmountError> {
+        self.unmounter.unmount(false)?;
+        self.wait();
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        match self.unmounter.unmount(false) {
+            Ok(()) => self.wait(),
+            Err(error) => tracing::warn!(%error, "the file system stays mounted"),
+        }
+    }
+}
+
+/// Unmounts a session, from any thread but its own workers.
+#[derive(Debug, Clone)]
+pub struct Unmounter {
+    device: Arc<Device>,
+    mountpoint: Arc<Mountpoint>,
+}
+
+impl Unmounter {
+    /// Unmounts the session's own mount, if it is still there: never a mount
+    /// that somebody made there since. With `lazy` it vanishes from the tree at
+    /// once and ends when its last user leaves.
+    ///
+    /// # Errors
+    /// [`UnmountError`], [`UnmountError::Busy`] above all.
+    pub fn unmount(&self, lazy: bool) -> Result<(), UnmountError> {
+        self.mountpoint.unmount(self.device.has_ended(), lazy)
+    }
+}
+
+/// Answers INIT, which comes before everything else.
+fn shake_hands(device: &Device, config: &SessionConfig) -> Result<Negotiated, MountError> {
+    let broken = |what: String| MountError::Handshake(std::io::Error::other(what));
+    let mut buffer = vec![0; INIT_SIZE];
+    loop {
+        let length = match device.receive(&mut buffer).map_err(MountError::Handshake)? {
+            Received::Request(length) => length,
+            Received::Ended => return Err(broken("it was unmounted".to_owned())),
+        };
+        let message = parse(&buffer[..length]).map_err(|error| broken(error.to_string()))?;
+        let Operation::Init { init, flags } = message.operation else {
+            return Err(broken(format!("{} came before INIT", message.opcode)));
+        };
+        let limit = handshake::max_pages_limit();
+        let send = |error: i32, body: &[u8]| {
+            let body = std::io::IoSlice::new(body);
+            device
+                .send(message.header.unique, error, &[body])
+                .map_err(|errno| MountError::Handshake(errno.into()))
+        };
+        match handshake::answer(&init, flags, config, limit) {
+            Answer::Agreed(out, negotiated) => {
+                send(0, out.as_bytes())?;
+                return Ok(negotiated);
+            }
+            Answer::AskAgain(out) => send(0, out.as_bytes())?,
+            Answer::TooOld { major, minor } => {
+                send(-libc::EPROTO, &[])?;
+                return Err(MountError::TooOld { major, minor });
+            }
+        }
+    }
+}
