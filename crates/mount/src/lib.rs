@@ -1,1 +1,31 @@
-//! (being written)
+//! The file system: SeaweedFS as a tree of inodes.
+//!
+//! Three things meet here. The [`tree`] keeps what is known of names and
+//! entries, the follower ([`follow`]) keeps that true by applying the filer's
+//! events, and the operations ([`fs`]) answer the kernel from it, asking the
+//! filer only for what is not known and the [`reader`] for bytes. The crate
+//! knows the FUSE operations but nothing of how requests arrive.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod access;
+mod attr;
+mod config;
+mod follow;
+mod fs;
+mod handles;
+mod ids;
+mod invalidate;
+mod list;
+mod locate;
+mod remote;
+mod state;
+mod statfs;
+mod stats;
+mod tree;
+
+pub use config::MountConfig;
+pub use fs::{Mount, OpenError};
+pub use ids::IdMap;
+pub use locate::FilerLocator;
+pub use stats::{MountStats, Ops};

@@ -1,0 +1,106 @@
+//! What a mount is told when it starts.
+
+use std::time::{Duration, SystemTime};
+
+use fuse::{Attr, NodeId};
+
+use crate::ids::IdMap;
+
+/// How the tree of a filer is shown. Defaults are those of `weed mount`.
+#[derive(Debug, Clone)]
+pub struct MountConfig {
+    /// `-filer.path`: the filer directory that becomes the root; absolute, no trailing slash except for `/`.
+    pub filer_path: String,
+    /// `-cacheMetaTtlSec`: how long the kernel may use a name or attributes without asking again.
+    /// The answer then comes from memory; the subscription keeps both true meanwhile.
+    pub meta_ttl: Duration,
+    /// `-cacheDirMaxEntries`: larger directories are listed from the filer each time; 0 has no bound.
+    pub dir_max_entries: usize,
+    /// `-dirIdleEvictSec`: listings unused for so long are dropped; zero keeps them.
+    pub dir_idle_evict: Duration,
+    /// `-map.uid`.
+    pub uid_map: IdMap,
+    /// `-map.gid`.
+    pub gid_map: IdMap,
+    /// `-includeSystemEntries`: show `/topics` and `/etc` of the filer root.
+    pub include_system_entries: bool,
+    /// `-disableXAttr`.
+    pub disable_xattr: bool,
+    /// `-posix.dirNLink`: a directory's link count is 2 plus its subdirectories.
+    pub dir_nlink: bool,
+    /// `-df.logical`: statfs without replica and erasure coding overhead.
+    pub df_logical: bool,
+    /// `-collection`, for statfs.
+    pub collection: String,
+    /// `-replication`, for statfs.
+    pub replication: String,
+    /// `-disk`, for statfs.
+    pub disk_type: String,
+    /// `-ttl` in the filer's notation, for statfs.
+    pub ttl: String,
+    /// What the root shows of itself.
+    pub root: RootAttr,
+    /// `-readRetryTime`: how long a failing read or look-up is tried again.
+    pub retry: Duration,
+}
+
+impl Default for MountConfig {
+    fn default() -> Self {
+        Self {
+            filer_path: "/".to_owned(),
+            meta_ttl: Duration::from_secs(60),
+            dir_max_entries: 100_000,
+            dir_idle_evict: Duration::from_secs(600),
+            uid_map: IdMap::default(),
+            gid_map: IdMap::default(),
+            include_system_entries: false,
+            disable_xattr: false,
+            dir_nlink: false,
+            df_logical: false,
+            collection: String::new(),
+            replication: String::new(),
+            disk_type: String::new(),
+            ttl: String::new(),
+            root: RootAttr::default(),
+            retry: Duration::from_secs(6),
+        }
+    }
+}
+
+/// What `stat` shows of the root: as with `weed mount`, not the filer's entry but the directory
+/// that is mounted over, in local numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootAttr {
+    /// The low twelve mode bits; `weed mount` takes 0777 less `-umask`.
+    pub perm: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last change.
+    pub mtime: SystemTime,
+}
+
+impl Default for RootAttr {
+    fn default() -> Self {
+        Self {
+            perm: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: SystemTime::UNIX_EPOCH,
+        }
+    }
+}
+
+impl RootAttr {
+    /// Puts these over what the entry says.
+    pub(crate) fn cover(self, attr: &mut Attr) {
+        attr.ino = NodeId::ROOT.0;
+        attr.perm = self.perm;
+        attr.uid = self.uid;
+        attr.gid = self.gid;
+        attr.mtime = self.mtime;
+        attr.ctime = self.mtime;
+        attr.atime = self.mtime;
+    }
+}

@@ -1,0 +1,194 @@
+//! Following the filer's events.
+//!
+//! One task applies the stream of events to the tree and has the kernel told
+//! what changed. Because names are only handed out as lasting while the stream
+//! is whole, everything hangs on knowing when it is not:
+//!
+//! - **Lost**: the connection ended or went silent. Nothing happens for
+//!   [`GRACE`], since most streams are back by then; after that the tree is not
+//!   trusted, so each name is asked for, and the kernel forgets its names.
+//! - **Resumed, continuous**: no event was missed. The tree is trusted again.
+//! - **Resumed with a gap**: everything known is doubted and asked for anew.
+//!   Files that are open are asked for at once, because the kernel reads
+//!   their pages without telling us.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use context::Context;
+use filer::{Event, Notice, Subscription};
+use fuse::NodeId;
+use parking_lot::Mutex;
+use seaweed::{Entry, pb};
+use tokio::task::JoinHandle;
+
+use crate::state::Core;
+use crate::tree::{Moved, Placed};
+
+/// How long a broken stream is believed to come back before names are doubted.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often idle listings are looked for and sizes are counted.
+const SWEEP: Duration = Duration::from_secs(10);
+/// What asking for one open file after a gap may take.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// The tasks that keep the tree true.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Follower {
+    /// Follows all changes after `since_ns` of the filer's clock.
+    pub(crate) fn start(core: Arc<Core>, since_ns: i64) -> Self {
+        let following = tokio::spawn(follow(Arc::clone(&core), since_ns));
+        let sweeping = tokio::spawn(sweep(core));
+        Self {
+            tasks: Mutex::new(vec![following, sweeping]),
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+async fn follow(core: Arc<Core>, since_ns: i64) {
+    let mut stream = core.remote.filer.subscribe(Subscription {
+        path_prefix: core.config.filer_path.clone(),
+        since_ns,
+    });
+    let (mut whole, mut started) = (false, false);
+    loop {
+        let notice = if whole || !core.tree.read().is_trusted() {
+            stream.next().await
+        } else {
+            match tokio::time::timeout(GRACE, stream.next()).await {
+                Ok(notice) => notice,
+                Err(_) => {
+                    tracing::warn!("the filer's events are lost: asking for each name");
+                    distrust(&core);
+                    continue;
+                }
+            }
+        };
+        match notice {
+            None => return,
+            Some(Notice::Event(event)) => apply(&core, *event),
+            Some(Notice::Alive { .. }) => {}
+            Some(Notice::Lost { reason }) => {
+                tracing::info!(reason, "the stream of filer events broke");
+                core.stats.stream_breaks.inc();
+                whole = false;
+            }
+            Some(Notice::Resumed {
+                continuous, filer, ..
+            }) => {
+                whole = true;
+                if !std::mem::replace(&mut started, true) {
+                    tracing::debug!(%filer, "following the filer's events");
+                    core.change(|tree| tree.trust(true));
+                    core.stats.set_trusted(true);
+                } else {
+                    tracing::info!(%filer, continuous, "following the filer's events again");
+                    resume(&core, continuous);
+                }
+            }
+        }
+    }
+}
+
+fn apply(core: &Core, event: Event) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+    let lag = now.saturating_sub(event.ts_ns).max(0);
+    core.stats.events.inc();
+    core.stats.last_lag_ns.set(lag);
+    core.stats
+        .event_lag
+        .record(Duration::from_nanos(lag.unsigned_abs()));
+    let new_directory = if event.new_parent_path.is_empty() {
+        event.directory.clone()
+    } else {
+        event.new_parent_path
+    };
+    let moved = Moved {
+        old: event.old.map(|old| Placed {
+            directory: event.directory,
+            name: old.name.as_str().into(),
+        }),
+        new: event.new.and_then(|new| placed(core, new_directory, new)),
+        ts_ns: event.ts_ns,
+        same_clock: event.own,
+    };
+    core.change(|tree| tree.apply(moved));
+}
+
+fn placed(core: &Core, directory: String, entry: pb::Entry) -> Option<(Placed, Arc<Entry>)> {
+    if core.is_hidden(&directory, &entry.name) {
+        return None;
+    }
+    let entry = core.parse(&directory, entry)?;
+    let name = entry.name.as_str().into();
+    Some((Placed { directory, name }, Arc::new(entry)))
+}
+
+fn distrust(core: &Core) {
+    let nodes = core.change(|tree| {
+        tree.trust(false);
+        tree.doubt_everything();
+        tree.node_ids()
+    });
+    core.stats.set_trusted(false);
+    core.invalidator.tell_everything(nodes);
+}
+
+fn resume(core: &Arc<Core>, continuous: bool) {
+    if continuous {
+        core.change(|tree| tree.trust(true));
+    } else {
+        core.stats.resyncs.inc();
+        let nodes = core.change(|tree| {
+            tree.doubt_everything();
+            tree.trust(true);
+            tree.node_ids()
+        });
+        core.invalidator.tell_everything(nodes);
+    }
+    core.stats.set_trusted(true);
+    let core = Arc::clone(core);
+    tokio::task::spawn_blocking(move || refresh_open(&core));
+}
+
+/// Asks for each open file: if it changed, the kernel drops its pages.
+fn refresh_open(core: &Core) {
+    let open: Vec<NodeId> = core.tree.read().open_nodes();
+    for node in open {
+        let stale = core.tree.read().node(node).is_some_and(|held| held.stale);
+        if stale && let Err(error) = core.refresh(&Context::background(REFRESH), node) {
+            tracing::warn!(%error, "an open file could not be asked for after a gap");
+        }
+    }
+}
+
+async fn sweep(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let idle = core.config.dir_idle_evict;
+        let (nodes, names) = {
+            let mut tree = core.tree.write();
+            if !idle.is_zero() {
+                tree.evict_idle(idle);
+            }
+            tree.size()
+        };
+        core.stats
+            .nodes
+            .set(i64::try_from(nodes).unwrap_or(i64::MAX));
+        core.stats
+            .names
+            .set(i64::try_from(names).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,142 @@
+//! The operations as the kernel asks for them.
+
+mod data;
+mod names;
+mod operations;
+mod xattr;
+
+use std::sync::Arc;
+
+use filer::{Filer, FilerError};
+use fuse::Errno;
+use parking_lot::RwLock;
+use reader::Reader;
+use seaweed::Entry;
+
+use crate::config::MountConfig;
+use crate::follow::Follower;
+use crate::handles::Handles;
+use crate::invalidate::Invalidator;
+use crate::list::DirHandle;
+use crate::remote::Remote;
+use crate::state::Core;
+use crate::statfs::Capacity;
+use crate::stats::MountStats;
+use crate::tree::{Tree, split_path};
+
+use data::FileHandle;
+
+/// A SeaweedFS tree that can be mounted.
+#[derive(Debug)]
+pub struct Mount {
+    core: Arc<Core>,
+    reader: Reader,
+    files: Handles<FileHandle>,
+    dirs: Handles<DirHandle>,
+    capacity: Capacity,
+    follower: Follower,
+}
+
+/// Why a tree cannot be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The root cannot be had.
+    #[error("-filer.path={path}: {reason}")]
+    Root {
+        /// `-filer.path`.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The filer does not answer.
+    #[error(transparent)]
+    Filer(#[from] filer::FilerError),
+    /// No thread could be started.
+    #[error("starting a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl Mount {
+    /// Opens the tree: looks up its root and begins to follow the filer's events, so that the
+    /// first answer given is kept true from the start. Must be called inside a tokio runtime,
+    /// on which all questions to the filer run from then on.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(
+        config: MountConfig,
+        filer: Filer,
+        reader: Reader,
+        stats: Arc<MountStats>,
+    ) -> Result<Self, OpenError> {
+        let path = config.filer_path.clone();
+        let (root, since_ns) = root_entry(&filer, &path).await?;
+        let invalidator = Invalidator::start(&stats)?;
+        let runtime = tokio::runtime::Handle::current();
+        let core = Arc::new(Core {
+            tree: RwLock::new(Tree::new(path, Arc::new(root), config.dir_max_entries)),
+            remote: Remote::new(filer, runtime),
+            invalidator,
+            stats,
+            config,
+        });
+        let follower = Follower::start(Arc::clone(&core), since_ns);
+        Ok(Self {
+            core,
+            reader,
+            files: Handles::new(),
+            dirs: Handles::new(),
+            capacity: Capacity::default(),
+            follower,
+        })
+    }
+
+    /// Whether the stream of events is whole, so that the kernel's caches are true.
+    pub fn is_trusted(&self) -> bool {
+        self.core.stats.is_trusted()
+    }
+
+    /// Files and directories that are open.
+    pub fn open_handles(&self) -> usize {
+        self.files.len() + self.dirs.len()
+    }
+
+    /// Stops following the filer and telling the kernel. Called after the session has ended.
+    pub fn close(&self) {
+        self.follower.stop();
+        self.core.invalidator.close();
+        self.reader.close();
+    }
+}
+
+/// The filer's entry of the root, which has to be a directory, and the filer's clock.
+async fn root_entry(filer: &Filer, path: &str) -> Result<(Entry, i64), OpenError> {
+    let fail = |reason: String| OpenError::Root {
+        path: path.to_owned(),
+        reason,
+    };
+    let (directory, name) = split_path(path);
+    let found = match filer.lookup(directory, name).await {
+        Ok(found) => found,
+        Err(FilerError::NotFound { .. }) => {
+            return Err(fail("no such directory at the filer".to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let entry = Entry::root_from_pb(found.value).map_err(|error| fail(error.to_string()))?;
+    if !entry.is_directory() {
+        return Err(fail("is not a directory at the filer".to_owned()));
+    }
+    Ok((entry, found.log_ts_ns))
+}
+
+/// A name as the filer can hold it.
+fn utf8(name: &std::ffi::OsStr) -> Result<&str, Errno> {
+    /// `NAME_MAX` of Linux and of the filer.
+    const NAME_MAX: usize = 255;
+    if name.len() > NAME_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    // The filer's protocol holds names in UTF-8: another name cannot exist there.
+    name.to_str().ok_or(Errno::ENOENT)
+}

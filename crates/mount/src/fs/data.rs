@@ -1,0 +1,266 @@
+//! The bytes of files.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use context::Context;
+use fuse::{Errno, NodeId, Opened, ReadReply};
+use reader::{ReadError, Sink, Stream};
+use seaweed::{Entry, FileView, Kind};
+
+use crate::remote::RemoteError;
+use crate::tree::Content;
+
+use super::Mount;
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct FileHandle {
+    node: NodeId,
+    stream: Stream,
+}
+
+/// `SEEK_DATA` and `SEEK_HOLE` of lseek(2).
+const SEEK_DATA: u32 = 3;
+const SEEK_HOLE: u32 = 4;
+
+impl Mount {
+    pub(super) fn open_file(&self, node: NodeId) -> Result<Opened, Errno> {
+        let tree = self.core.tree.read();
+        let held = tree.node(node).ok_or(Errno::ESTALE)?;
+        let entry = &held.content.entry;
+        match entry.kind {
+            Kind::Directory => return Err(Errno::EISDIR),
+            Kind::Symlink => return Err(Errno::ELOOP),
+            _ => {}
+        }
+        if let Some(chunk) = entry.chunks.iter().find(|chunk| chunk.sse) {
+            tracing::warn!(
+                name = entry.name,
+                chunk = %chunk.file_id,
+                "encrypted by the S3 gateway (SSE), which alone holds the key: cannot be read here"
+            );
+            return Err(Errno::ENOTSUP);
+        }
+        let keep_cache = held.keep_cache();
+        held.open();
+        drop(tree);
+        let handle = self.files.insert(FileHandle {
+            node,
+            stream: Stream::new(),
+        });
+        Ok(Opened {
+            handle,
+            keep_cache,
+            no_flush: true,
+            ..Opened::default()
+        })
+    }
+
+    pub(super) fn close_file(&self, handle: u64) {
+        if let Some(file) = self.files.remove(handle) {
+            self.core.tree.write().closed(file.node);
+        }
+    }
+
+    /// Reads into `reply`; how many bytes. One read is answered from one version of the file.
+    pub(super) fn read_file(
+        &self,
+        ctx: &Context<'_>,
+        handle: u64,
+        offset: u64,
+        size: u32,
+        reply: &mut ReadReply<'_>,
+    ) -> Result<usize, Errno> {
+        let file = self.files.find(handle)?;
+        let content = self.content(file.node)?;
+        match self.read_content(ctx, &content, &file, offset, size, reply) {
+            Err(DataError::Read(ReadError::NotFound { .. })) => {}
+            done => return done.map_err(|error| self.read_failed(&content.entry, &error)),
+        }
+        // The chunk was deleted: the file must have changed since its entry was known.
+        let refreshed = self.core.refresh(ctx, file.node);
+        refreshed.map_err(|error| self.core.remote.fail("read", &content.entry.name, &error))?;
+        let newer = self.content(file.node)?;
+        if newer.version == content.version {
+            tracing::warn!(name = content.entry.name, "its chunks are gone");
+            return Err(Errno::ESTALE);
+        }
+        reply.truncate(0);
+        let done = self.read_content(ctx, &newer, &file, offset, size, reply);
+        done.map_err(|error| self.read_failed(&newer.entry, &error))
+    }
+
+    pub(super) fn seek(
+        &self,
+        ctx: &Context<'_>,
+        handle: u64,
+        offset: u64,
+        whence: u32,
+    ) -> Result<u64, Errno> {
+        let file = self.files.find(handle)?;
+        let content = self.content(file.node)?;
+        let size = content.entry.size;
+        if offset >= size {
+            return Err(Errno::ENXIO);
+        }
+        if !content.entry.content.is_empty() {
+            // Inline: all data, and a hole behind the end as everywhere.
+            return match whence {
+                SEEK_DATA => Ok(offset),
+                SEEK_HOLE => Ok(size),
+                _ => Err(Errno::EINVAL),
+            };
+        }
+        let view = self
+            .view(ctx, &content, file.node)
+            .map_err(|error| self.read_failed(&content.entry, &error))?;
+        match whence {
+            SEEK_DATA => view.next_data(offset).ok_or(Errno::ENXIO),
+            SEEK_HOLE => Ok(view.next_hole(offset).unwrap_or(size)),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn content(&self, node: NodeId) -> Result<Arc<Content>, Errno> {
+        let tree = self.core.tree.read();
+        tree.content(node).cloned().ok_or(Errno::ESTALE)
+    }
+
+    fn read_content(
+        &self,
+        ctx: &Context<'_>,
+        content: &Content,
+        file: &FileHandle,
+        offset: u64,
+        size: u32,
+        reply: &mut ReadReply<'_>,
+    ) -> Result<usize, DataError> {
+        let entry = &content.entry;
+        let left = entry.size.saturating_sub(offset);
+        let len = left.min(u64::from(size)) as usize;
+        if len == 0 {
+            return Ok(0);
+        }
+        if !entry.content.is_empty() {
+            self.core.stats.inline_reads.inc();
+            inline(&entry.content, offset, len, reply);
+            return Ok(len);
+        }
+        let view = self.view(ctx, content, file.node)?;
+        self.reader
+            .read(ctx, &view, &file.stream, offset, len, &mut Reply(reply))?;
+        Ok(len)
+    }
+
+    /// The chunks of this version sorted out; made once, whoever comes first.
+    fn view(
+        &self,
+        ctx: &Context<'_>,
+        content: &Content,
+        node: NodeId,
+    ) -> Result<Arc<FileView>, DataError> {
+        if let Some(view) = content.view.get() {
+            return Ok(Arc::clone(view));
+        }
+        let _making = content.resolving.lock();
+        if let Some(view) = content.view.get() {
+            return Ok(Arc::clone(view));
+        }
+        let entry = &content.entry;
+        let cached = entry
+            .is_remote_only()
+            .then(|| self.cache_remote(ctx, entry, node))
+            .transpose()?;
+        let chunks = cached
+            .as_ref()
+            .map_or(&entry.chunks, |cached| &cached.chunks);
+        let view = self.reader.resolve(ctx, chunks, entry.size)?;
+        Ok(Arc::clone(content.view.get_or_init(|| view)))
+    }
+
+    /// Has the cluster fetch a file that is only in the cloud; its entry with chunks.
+    fn cache_remote(
+        &self,
+        ctx: &Context<'_>,
+        entry: &Entry,
+        node: NodeId,
+    ) -> Result<Entry, DataError> {
+        let fail = |reason: String| DataError::Remote {
+            name: entry.name.clone(),
+            reason,
+        };
+        let located = self.core.tree.read().locate(node);
+        let (directory, name, _) = located.ok_or_else(|| fail("it was removed".to_owned()))?;
+        let filer = &self.core.remote.filer;
+        let asked = self
+            .core
+            .remote
+            .ask(ctx, filer.cache_remote(&directory, &name));
+        match asked {
+            Ok(cached) => {
+                Entry::from_pb(&directory, cached.value).map_err(|error| fail(error.to_string()))
+            }
+            Err(RemoteError::Stopped(stopped)) => Err(ReadError::from(stopped).into()),
+            Err(error) => Err(fail(error.to_string())),
+        }
+    }
+
+    fn read_failed(&self, entry: &Entry, error: &DataError) -> Errno {
+        let errno = error.errno();
+        if errno != Errno::EINTR {
+            self.core.stats.read_errors.inc();
+            tracing::warn!(name = entry.name, %error, "read failed");
+        }
+        errno
+    }
+}
+
+/// Why the bytes of a file cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum DataError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{name} is only in cloud storage, and the filer cannot fetch it: {reason}")]
+    Remote { name: String, reason: String },
+}
+
+impl DataError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Read(ReadError::Interrupted) => Errno::EINTR,
+            Self::Read(ReadError::NotFound { .. }) => Errno::ESTALE,
+            Self::Read(ReadError::Sse { .. }) => Errno::ENOTSUP,
+            Self::Read(ReadError::TooLarge { .. }) => Errno::EFBIG,
+            _ => Errno::EIO,
+        }
+    }
+}
+
+/// Bytes kept in the entry itself; what the size promises beyond them is a hole.
+fn inline(content: &Bytes, offset: u64, len: usize, reply: &mut ReadReply<'_>) {
+    let held = content.len();
+    let start = usize::try_from(offset).map_or(held, |offset| offset.min(held));
+    let end = (start + len).min(held);
+    if end > start {
+        reply.share(content.slice(start..end));
+    }
+    reply.zeros(len - (end - start));
+}
+
+/// The reader's way into a FUSE reply.
+struct Reply<'a, 'b>(&'a mut ReadReply<'b>);
+
+impl Sink for Reply<'_, '_> {
+    fn fill(&mut self, len: usize) -> &mut [u8] {
+        self.0.fill(len)
+    }
+
+    fn share(&mut self, bytes: Bytes) {
+        self.0.share(bytes);
+    }
+
+    fn zeros(&mut self, len: usize) {
+        self.0.zeros(len);
+    }
+}

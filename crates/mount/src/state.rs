@@ -1,0 +1,283 @@
+//! What the operations and the follower share: the tree, and how it learns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use context::Context;
+use filer::Stamped;
+use fuse::{Attr, Entry as Reply, Errno, NodeId, Request};
+use parking_lot::RwLock;
+use seaweed::{Entry, Kind, pb};
+
+use crate::attr::attr;
+use crate::config::MountConfig;
+use crate::invalidate::Invalidator;
+use crate::remote::{Remote, RemoteError};
+use crate::stats::Shared;
+use crate::tree::{Content, Found, Known, Place, Question, Tree};
+
+/// On top of `-readRetryTime`: what the last attempt may take after the retries are over.
+const SLACK: Duration = Duration::from_secs(10);
+/// So many names asked for one by one make a directory worth listing.
+const MISSES_BEFORE_LISTING: u32 = 8;
+/// Names that events made doubtful while they were asked for, again and again: give up.
+const ATTEMPTS_MAX: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: MountConfig,
+    pub(crate) tree: RwLock<Tree>,
+    pub(crate) remote: Remote,
+    pub(crate) invalidator: Invalidator,
+    pub(crate) stats: Shared,
+}
+
+impl Core {
+    /// The context of a request.
+    pub(crate) fn context<'a>(&self, req: Request<'a>) -> Context<'a> {
+        Context::new(self.config.retry + SLACK, req.interrupt)
+    }
+
+    /// Changes the tree, and has the kernel told what follows from it.
+    pub(crate) fn change<T>(&self, with: impl FnOnce(&mut Tree) -> T) -> T {
+        let mut tree = self.tree.write();
+        let done = with(&mut tree);
+        let told = tree.take_told();
+        drop(tree);
+        self.invalidator.tell(told);
+        done
+    }
+
+    /// Finds a name, counting a lookup; `Err(ENOENT)` with whether the kernel may keep that.
+    pub(crate) fn lookup(
+        self: &Arc<Self>,
+        ctx: &Context<'_>,
+        parent: NodeId,
+        name: &str,
+    ) -> Result<Result<Known, Negative>, Errno> {
+        for _ in 0..ATTEMPTS_MAX {
+            let found = self.tree.read().find(parent, name);
+            let question = match found {
+                Found::Known(known) => {
+                    self.stats.lookup_hits.inc();
+                    return Ok(Ok(known));
+                }
+                Found::Absent => {
+                    self.stats.lookup_hits.inc();
+                    return Ok(Err(Negative { keep: true }));
+                }
+                Found::Unnamed => {
+                    if let Some(known) = self.tree.write().adopt(parent, name) {
+                        self.stats.lookup_hits.inc();
+                        return Ok(Ok(known));
+                    }
+                    continue;
+                }
+                Found::NotADirectory => return Err(Errno::ENOTDIR),
+                Found::Stale => return Err(Errno::ESTALE),
+                Found::Unknown(question) => question,
+            };
+            if self.is_hidden(&question.directory, name) {
+                return Ok(Err(Negative { keep: true }));
+            }
+            self.stats.lookup_misses.inc();
+            let answer = self.ask(ctx, &question.directory, name);
+            self.list_if_wanted(parent);
+            match answer {
+                Ok(Some((entry, fence))) => {
+                    let known =
+                        self.change(|tree| tree.found(parent, name, &question, entry, fence));
+                    return known.map(Ok).ok_or(Errno::ESTALE);
+                }
+                Ok(None) => {
+                    let keep = self.change(|tree| tree.absent(parent, name, &question));
+                    return Ok(Err(Negative { keep }));
+                }
+                Err(error) => {
+                    let path = format!("{}/{name}", question.directory);
+                    return Err(self.remote.fail("lookup", &path, &error));
+                }
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Asks the filer for one entry. `None` when it does not exist, or cannot be shown.
+    pub(crate) fn ask(
+        &self,
+        ctx: &Context<'_>,
+        directory: &str,
+        name: &str,
+    ) -> Result<Option<(Arc<Entry>, i64)>, RemoteError> {
+        let asked = self
+            .remote
+            .ask(ctx, self.remote.filer.lookup(directory, name));
+        match asked {
+            Ok(answer) => {
+                let fence = self.fence(&answer);
+                let entry = self.parse(directory, answer.value);
+                Ok(entry.map(|entry| (Arc::new(entry), fence)))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Events up to here are in the answer. One by another filer than the one whose events are
+    /// followed (a fail-over is under way) cannot be ordered against them.
+    fn fence(&self, answer: &Stamped<pb::Entry>) -> i64 {
+        let following = self.remote.filer.configuration().signature;
+        if answer.log_signature == following {
+            answer.log_ts_ns
+        } else {
+            i64::MIN
+        }
+    }
+
+    /// Asks the filer again for a node that may be out of date.
+    pub(crate) fn refresh(&self, ctx: &Context<'_>, node: NodeId) -> Result<(), RemoteError> {
+        let Some((directory, name, seq)) = self.tree.read().locate(node) else {
+            return Ok(());
+        };
+        if name.is_empty() {
+            // The root of the filer is no entry: it cannot change.
+            return Ok(());
+        }
+        let answer = self.ask(ctx, &directory, &name)?;
+        self.change(|tree| match answer {
+            Some((entry, fence)) => tree.refreshed(node, entry, fence, seq),
+            None => tree.vanished(node),
+        });
+        Ok(())
+    }
+
+    /// What a node holds, asked for again when it may be out of date. With `known_will_do`, what
+    /// is known is shown when the filer cannot be reached.
+    pub(crate) fn current(
+        &self,
+        ctx: &Context<'_>,
+        node: NodeId,
+        known_will_do: bool,
+    ) -> Result<(Attr, Duration), Errno> {
+        let (stale, trusted) = {
+            let tree = self.tree.read();
+            let held = tree.node(node).ok_or(Errno::ESTALE)?;
+            (held.stale || !tree.is_trusted(), tree.is_trusted())
+        };
+        if stale && let Err(error) = self.refresh(ctx, node) {
+            let errno = self
+                .remote
+                .fail("getattr", &format!("inode {}", node.0), &error);
+            if !known_will_do {
+                return Err(errno);
+            }
+        }
+        let tree = self.tree.read();
+        let held = tree.node(node).ok_or(Errno::ESTALE)?;
+        let ttl = self.ttl(trusted && !held.stale);
+        Ok((self.attr_in(&tree, node, &held.content), ttl))
+    }
+
+    /// A node as LOOKUP and READDIRPLUS answer it.
+    pub(crate) fn reply(&self, known: &Known) -> Reply {
+        let ttl = self.ttl(known.fresh);
+        let attr = self.attr_in(&self.tree.read(), known.node, &known.content);
+        Reply {
+            node: known.node,
+            entry_ttl: ttl,
+            attr_ttl: ttl,
+            attr,
+        }
+    }
+
+    /// How long the kernel may keep what it is told.
+    pub(crate) fn ttl(&self, fresh: bool) -> Duration {
+        if fresh {
+            self.config.meta_ttl
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// An entry as the filer gave it; `None`, counted and said, when it cannot be shown.
+    pub(crate) fn parse(&self, directory: &str, entry: pb::Entry) -> Option<Entry> {
+        let name = entry.name.clone();
+        match Entry::from_pb(directory, entry) {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                self.stats.bad_entries.inc();
+                tracing::warn!(directory, name, %error, "entry cannot be shown");
+                None
+            }
+        }
+    }
+
+    /// Whether the name is one of the filer's own.
+    pub(crate) fn is_hidden(&self, directory: &str, name: &str) -> bool {
+        !self.config.include_system_entries
+            && directory == "/"
+            && self.config.filer_path == "/"
+            && matches!(name, "topics" | "etc")
+    }
+
+    /// Starts listing a directory in which many names were asked for one by one.
+    fn list_if_wanted(self: &Arc<Self>, node: NodeId) {
+        let wants = {
+            let mut tree = self.tree.write();
+            tree.wants_listing(node, MISSES_BEFORE_LISTING)
+        };
+        if wants {
+            let core = Arc::clone(self);
+            self.remote
+                .spawn(async move { crate::list::load(&core, node).await });
+        }
+    }
+
+    fn attr_in(&self, tree: &Tree, node: NodeId, content: &Content) -> Attr {
+        let entry = &content.entry;
+        let gone = node != NodeId::ROOT
+            && tree
+                .node(node)
+                .is_some_and(|held| held.place == Place::Gone);
+        let nlink = match entry.kind {
+            _ if gone => 0,
+            Kind::Directory if self.config.dir_nlink => 2 + tree.subdirectories(node),
+            Kind::Directory => 2,
+            _ => entry.nlink,
+        };
+        let mut attr = attr(entry, nlink, &self.config);
+        if node == NodeId::ROOT {
+            self.config.root.cover(&mut attr);
+        }
+        attr
+    }
+}
+
+/// A name that does not exist.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Negative {
+    /// Whether the kernel may keep that.
+    pub(crate) keep: bool,
+}
+
+/// Asks one name of a directory without telling the kernel of it.
+pub(crate) fn resolve_name(
+    core: &Core,
+    ctx: &Context<'_>,
+    parent: NodeId,
+    name: &str,
+) -> Result<(), RemoteError> {
+    let question = {
+        let tree = core.tree.read();
+        match tree.path(parent) {
+            Some(directory) => Question {
+                directory,
+                seq: tree.seq(),
+            },
+            None => return Ok(()),
+        }
+    };
+    let answer = core.ask(ctx, &question.directory, name)?;
+    core.change(|tree| tree.learned(parent, name, &question, answer));
+    Ok(())
+}

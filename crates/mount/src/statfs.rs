@@ -1,0 +1,76 @@
+//! Capacity of the cluster, as `df` shows it.
+
+use std::time::{Duration, Instant};
+
+use context::Context;
+use fuse::{Errno, StatFs};
+use parking_lot::Mutex;
+
+use crate::config::MountConfig;
+use crate::remote::Remote;
+
+/// As long as `weed mount` keeps the figures: the masters sum them up over all volumes.
+const KEEP: Duration = Duration::from_secs(20);
+/// Unit of the block counts, as `weed mount` shows them.
+const BLOCK: u32 = 512;
+/// SeaweedFS has no limit of its own on the number of files; upstream shows this.
+const FILES: u64 = i64::MAX as u64;
+const NAME_MAX: u32 = 255;
+
+/// The last figures, and when they were taken.
+#[derive(Debug, Default)]
+pub(crate) struct Capacity(Mutex<Option<(Instant, StatFs)>>);
+
+impl Capacity {
+    /// The figures, asked for again when they are old. Old ones are better than none.
+    pub(crate) fn now(
+        &self,
+        ctx: &Context<'_>,
+        remote: &Remote,
+        config: &MountConfig,
+    ) -> Result<StatFs, Errno> {
+        let kept = *self.0.lock();
+        if let Some((at, figures)) = kept
+            && at.elapsed() < KEEP
+        {
+            return Ok(figures);
+        }
+        let asked = remote.ask(
+            ctx,
+            remote.filer.statistics(
+                &config.collection,
+                &config.replication,
+                &config.ttl,
+                &config.disk_type,
+            ),
+        );
+        match (asked, kept) {
+            (Ok(seen), _) => {
+                let (total, used) = if config.df_logical {
+                    (seen.logical_total_size, seen.logical_used_size)
+                } else {
+                    (seen.total_size, seen.used_size)
+                };
+                let figures = figures(total, used);
+                *self.0.lock() = Some((Instant::now(), figures));
+                Ok(figures)
+            }
+            (Err(_), Some((_, figures))) => Ok(figures),
+            (Err(error), None) => Err(remote.fail("statfs", &config.filer_path, &error)),
+        }
+    }
+}
+
+fn figures(total: u64, used: u64) -> StatFs {
+    let free = total.saturating_sub(used) / u64::from(BLOCK);
+    StatFs {
+        blocks: total / u64::from(BLOCK),
+        bfree: free,
+        bavail: free,
+        files: FILES,
+        ffree: FILES,
+        bsize: BLOCK,
+        namelen: NAME_MAX,
+        frsize: BLOCK,
+    }
+}

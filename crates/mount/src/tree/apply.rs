@@ -1,0 +1,297 @@
+//! Events: what others did to the tree.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fuse::NodeId;
+use seaweed::Entry;
+
+use super::{Change, Child, Invalidation, Place, Tree, split_path};
+
+/// A name and the filer path of its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) directory: String,
+    pub(crate) name: Arc<str>,
+}
+
+/// One event of the filer's stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Moved {
+    /// Where an entry was; `None` when it was created.
+    pub(crate) old: Option<Placed>,
+    /// Where it is now, and what; `None` when it was deleted.
+    pub(crate) new: Option<(Placed, Arc<Entry>)>,
+    /// The filer's clock at the change.
+    pub(crate) ts_ns: i64,
+    /// Whether that clock is the one that the fences of kept answers were taken from. If not,
+    /// nothing says which is newer, and the names are asked for.
+    pub(crate) same_clock: bool,
+}
+
+impl Tree {
+    /// Applies one event.
+    pub(crate) fn apply(&mut self, event: Moved) {
+        self.seq += 1;
+        match (event.old.clone(), event.new.clone()) {
+            (Some(old), Some((new, entry))) if old != new => {
+                self.apply_rename(&old, &new, entry, &event);
+            }
+            (_, Some((new, entry))) => self.apply_entry(&new, entry, &event),
+            (Some(old), None) => self.apply_removal(&old, &event),
+            (None, None) => {}
+        }
+    }
+
+    /// The stream of events is whole from here on (true), or may have lost some (false).
+    pub(crate) fn trust(&mut self, trusted: bool) {
+        self.trusted = trusted;
+    }
+
+    /// Events were lost: whatever is kept may be out of date. Nodes stay, as the kernel knows
+    /// them, but each is asked for again before it is shown.
+    pub(crate) fn doubt_everything(&mut self) {
+        self.seq += 1;
+        let seq = self.seq;
+        for node in self.nodes.values_mut() {
+            node.stale = true;
+            if let Some(dir) = &mut node.dir {
+                dir.forget_recent(seq);
+                dir.evict();
+                dir.too_large = false;
+                dir.generation += 1;
+                for child in dir.children.values_mut() {
+                    child.entry = None;
+                }
+            }
+        }
+        self.link_names.clear();
+    }
+
+    fn apply_entry(&mut self, at: &Placed, entry: Arc<Entry>, event: &Moved) {
+        if self.is_root(at) {
+            self.update_node(NodeId::ROOT, entry);
+            return;
+        }
+        if let Some(id) = entry.hard_link_id.clone() {
+            self.doubt_links(&id);
+        }
+        let Some(parent) = self.walk(&at.directory) else {
+            return;
+        };
+        let seq = self.seq;
+        let linked = entry.hard_link_id.is_some();
+        let Some(dir) = self.dir_mut(parent) else {
+            return;
+        };
+        dir.touch(&at.name, seq);
+        let Some(child) = dir.children.get_mut(&at.name) else {
+            let keep = dir.complete;
+            dir.generation += 1;
+            self.told
+                .push(Invalidation::Name(parent, Arc::clone(&at.name)));
+            self.told.push(Invalidation::Data(parent));
+            if keep {
+                let entry = (!linked).then_some(entry);
+                self.set_child(parent, &at.name, entry, None, event.ts_ns);
+                self.bound_dir(parent);
+            }
+            return;
+        };
+        let node = child.node;
+        if event.same_clock && event.ts_ns <= child.fence {
+            // The kernel may have been told that the name does not exist before it was listed.
+            if node.is_none() {
+                self.told
+                    .push(Invalidation::Name(parent, Arc::clone(&at.name)));
+                self.told.push(Invalidation::Data(parent));
+            }
+            return;
+        }
+        let kept = node.and_then(|id| self.nodes.get(&id));
+        let replaced = kept.is_some_and(|node| node.content.entry.kind != entry.kind);
+        if replaced {
+            if let Some(child) = self.take_child(parent, &at.name) {
+                self.unname(parent, &at.name, &child);
+            }
+            self.told
+                .push(Invalidation::Name(parent, Arc::clone(&at.name)));
+            self.told.push(Invalidation::Data(parent));
+            self.set_child(parent, &at.name, Some(entry), None, event.ts_ns);
+            return;
+        }
+        // The entry of a hard link names its group only, so it is asked for.
+        let trusted = event.same_clock && !linked;
+        let kept = trusted.then(|| Arc::clone(&entry));
+        self.set_child(parent, &at.name, kept, node, event.ts_ns);
+        if let Some(node) = node {
+            if trusted {
+                self.update_node(node, entry);
+            } else {
+                self.doubt_node(node);
+            }
+        }
+    }
+
+    fn apply_removal(&mut self, at: &Placed, event: &Moved) {
+        let Some(parent) = self.walk(&at.directory) else {
+            return;
+        };
+        let seq = self.seq;
+        let Some(dir) = self.dir_mut(parent) else {
+            return;
+        };
+        dir.touch(&at.name, seq);
+        let fence = dir.children.get(&at.name).map(|child| child.fence);
+        if event.same_clock && fence.is_some_and(|fence| event.ts_ns <= fence) {
+            return;
+        }
+        dir.generation += 1;
+        self.told
+            .push(Invalidation::Name(parent, Arc::clone(&at.name)));
+        self.told.push(Invalidation::Data(parent));
+        if !event.same_clock && fence.is_some() {
+            // What is kept may be newer: the name is asked for.
+            self.doubt_name(parent, &at.name);
+            return;
+        }
+        if let Some(child) = self.take_child(parent, &at.name) {
+            let linked = child
+                .entry
+                .as_ref()
+                .and_then(|entry| entry.hard_link_id.clone());
+            self.unname(parent, &at.name, &child);
+            if let Some(node) = child.node {
+                self.told.push(Invalidation::Attr(node));
+            }
+            if let Some(id) = linked {
+                self.doubt_links(&id);
+            }
+        }
+    }
+
+    fn apply_rename(&mut self, old: &Placed, new: &Placed, entry: Arc<Entry>, event: &Moved) {
+        let seq = self.seq;
+        let mut node = None;
+        if let Some(parent) = self.walk(&old.directory) {
+            if let Some(dir) = self.dir_mut(parent) {
+                dir.touch(&old.name, seq);
+                dir.generation += 1;
+            }
+            self.told
+                .push(Invalidation::Name(parent, Arc::clone(&old.name)));
+            self.told.push(Invalidation::Data(parent));
+            if let Some(child) = self.take_child(parent, &old.name) {
+                node = child.node;
+                self.unlink_name(&child, parent, &old.name);
+                if !event.same_clock {
+                    // A newer file may have the old name by now.
+                    self.set_child(parent, &old.name, None, None, child.fence);
+                }
+            }
+        }
+        let Some(parent) = self.walk(&new.directory) else {
+            if let Some(held) = node.and_then(|node| self.nodes.get_mut(&node)) {
+                held.place = Place::At(new.directory.clone(), Arc::clone(&new.name));
+                held.stale = true;
+            }
+            return;
+        };
+        if let Some(dir) = self.dir_mut(parent) {
+            dir.touch(&new.name, seq);
+            dir.generation += 1;
+        }
+        self.told
+            .push(Invalidation::Name(parent, Arc::clone(&new.name)));
+        self.told.push(Invalidation::Data(parent));
+        if let Some(replaced) = self.take_child(parent, &new.name) {
+            // A rename that was seen before its event (by a look-up) is no replacement.
+            node = node.or(replaced.node);
+            self.unname(parent, &new.name, &replaced);
+            if let Some(gone) = replaced.node.filter(|gone| Some(*gone) != node) {
+                self.told.push(Invalidation::Attr(gone));
+            }
+        }
+        let node = node.filter(|id| self.nodes.contains_key(id));
+        if let Some(held) = node.and_then(|node| self.nodes.get_mut(&node)) {
+            held.place = Place::In(parent, Arc::clone(&new.name));
+        }
+        let keep = node.is_some() || self.dir_mut(parent).is_some_and(|dir| dir.complete);
+        if keep {
+            let trusted = event.same_clock && entry.hard_link_id.is_none();
+            let kept = trusted.then(|| Arc::clone(&entry));
+            self.set_child(parent, &new.name, kept, node, event.ts_ns);
+            self.bound_dir(parent);
+            match node {
+                Some(node) if trusted => self.update_node(node, entry),
+                Some(node) => self.doubt_node(node),
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn update_node(&mut self, node: NodeId, entry: Arc<Entry>) {
+        let Some(held) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        match held.update(entry) {
+            Change::None => {}
+            Change::Attr => self.told.push(Invalidation::Attr(node)),
+            Change::Data => self.told.push(Invalidation::Data(node)),
+        }
+    }
+
+    /// The node is asked for again before it is shown. Its bytes may have changed as well.
+    fn doubt_node(&mut self, node: NodeId) {
+        if let Some(held) = self.nodes.get_mut(&node) {
+            held.stale = true;
+            self.told.push(Invalidation::Data(node));
+        }
+    }
+
+    /// The name is asked for before it is shown.
+    fn doubt_name(&mut self, parent: NodeId, name: &Arc<str>) {
+        if let Some(child) = self.take_child(parent, name) {
+            self.unlink_name(&child, parent, name);
+            self.set_child(parent, name, None, child.node, child.fence);
+            if let Some(node) = child.node {
+                self.doubt_node(node);
+            }
+        }
+    }
+
+    /// Something happened to one name of a hard link group: all of them show it.
+    fn doubt_links(&mut self, id: &Bytes) {
+        for (parent, name) in self.link_names.get(id).cloned().unwrap_or_default() {
+            if let Some(child) = self.take_child(parent, &name) {
+                self.set_child(parent, &name, None, child.node, child.fence);
+                if child.node.is_some() {
+                    self.told.push(Invalidation::Name(parent, name));
+                }
+            }
+        }
+        if let Some(node) = self.link_nodes.get(id).copied() {
+            self.doubt_node(node);
+        }
+    }
+
+    fn take_child(&mut self, parent: NodeId, name: &str) -> Option<Child> {
+        self.dir_mut(parent)?.children.remove(name)
+    }
+
+    /// A directory that has grown beyond what is kept is forgotten.
+    fn bound_dir(&mut self, node: NodeId) {
+        let bound = self.dir_max_entries;
+        if let Some(dir) = self.dir_mut(node)
+            && dir.children.len() > bound
+        {
+            dir.too_large = true;
+            dir.evict();
+        }
+    }
+
+    fn is_root(&self, at: &Placed) -> bool {
+        let (directory, name) = split_path(&self.root_path);
+        !name.is_empty() && at.directory == directory && at.name.as_ref() == name
+    }
+}

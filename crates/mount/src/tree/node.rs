@@ -1,0 +1,141 @@
+//! One inode the kernel knows.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use fuse::NodeId;
+use parking_lot::Mutex;
+use seaweed::{Entry, FileView};
+
+use super::dir::Dir;
+
+/// What an inode holds at one moment: immutable, so that a read uses one version from start to end.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// The filer's entry.
+    pub(crate) entry: Arc<Entry>,
+    /// Grows whenever the bytes of the file change, not when only attributes do.
+    pub(crate) version: u64,
+    /// Its chunks sorted out, made by the first read.
+    pub(crate) view: OnceLock<Arc<FileView>>,
+    /// Held while the view is being made, so that it is made once.
+    pub(crate) resolving: Mutex<()>,
+}
+
+impl Content {
+    fn new(entry: Arc<Entry>, version: u64) -> Self {
+        Self {
+            entry,
+            version,
+            view: OnceLock::new(),
+            resolving: Mutex::new(()),
+        }
+    }
+}
+
+/// Where a node is in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Below a directory that is a node too.
+    In(NodeId, Arc<str>),
+    /// In a directory that is not: its filer path and the name there.
+    At(String, Arc<str>),
+    /// Nowhere: every known name was removed.
+    Gone,
+}
+
+/// How an update changed a node, from the kernel's point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Not at all.
+    None,
+    /// `stat` shows something else.
+    Attr,
+    /// Reads return something else.
+    Data,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) content: Arc<Content>,
+    /// The entry may be out of date: ask before showing attributes.
+    pub(crate) stale: bool,
+    /// Set for directories.
+    pub(crate) dir: Option<Box<Dir>>,
+    lookups: AtomicU64,
+    opens: AtomicU32,
+    /// Version of the pages that the kernel may hold.
+    cached_version: AtomicU64,
+}
+
+impl Node {
+    /// A node that the kernel has not been told of yet.
+    pub(crate) fn new(place: Place, entry: Arc<Entry>) -> Self {
+        let dir = entry.is_directory().then(Box::default);
+        Self {
+            place,
+            content: Arc::new(Content::new(entry, 1)),
+            stale: false,
+            dir,
+            lookups: AtomicU64::new(0),
+            opens: AtomicU32::new(0),
+            cached_version: AtomicU64::new(0),
+        }
+    }
+
+    /// The kernel is told of this node once more.
+    pub(crate) fn count_lookup(&self) {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The kernel takes back `count` lookups; whether nothing holds the node now.
+    pub(crate) fn forget(&self, count: u64) -> bool {
+        let before = self.lookups.fetch_sub(count, Ordering::Relaxed);
+        debug_assert!(before >= count, "forgot {count} of {before} lookups");
+        self.is_unused()
+    }
+
+    /// A handle is opened.
+    pub(crate) fn open(&self) {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A handle is closed; whether nothing holds the node now.
+    pub(crate) fn close(&self) -> bool {
+        let before = self.opens.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "closed a handle that was not open");
+        self.is_unused()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.opens.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_unused(&self) -> bool {
+        self.lookups.load(Ordering::Relaxed) == 0 && !self.is_open()
+    }
+
+    /// Whether the kernel may keep the pages it has; from now on it holds those of this version.
+    pub(crate) fn keep_cache(&self) -> bool {
+        let version = self.content.version;
+        self.cached_version.swap(version, Ordering::Relaxed) == version
+    }
+
+    /// Takes a newer entry.
+    pub(crate) fn update(&mut self, entry: Arc<Entry>) -> Change {
+        self.stale = false;
+        let old = &self.content;
+        if !old.entry.same_content(&entry) {
+            self.content = Arc::new(Content::new(entry, old.version + 1));
+            return Change::Data;
+        }
+        if old.entry.same_attributes(&entry) {
+            return Change::None;
+        }
+        let mut content = Content::new(entry, old.version);
+        content.view = old.view.clone();
+        self.content = Arc::new(content);
+        Change::Attr
+    }
+}

@@ -1,0 +1,364 @@
+//! The tree against sequences of answers and events in every order that matters.
+
+use std::sync::Arc;
+
+use fuse::NodeId;
+use seaweed::{Entry, pb};
+
+use super::{Found, Invalidation, Known, Listed, Moved, Place, Placed, Question, Tree, in_order};
+
+const ROOT: NodeId = NodeId::ROOT;
+
+fn entry(name: &str, size: u64) -> Arc<Entry> {
+    raw(name, size, 0)
+}
+
+fn directory(name: &str) -> Arc<Entry> {
+    raw(name, 0, 1 << 31)
+}
+
+fn raw(name: &str, size: u64, type_bits: u32) -> Arc<Entry> {
+    let entry = pb::Entry {
+        name: name.to_owned(),
+        is_directory: type_bits != 0,
+        attributes: Some(pb::FuseAttributes {
+            file_size: size,
+            file_mode: type_bits | 0o644,
+            mtime: 1,
+            crtime: 1,
+            ..pb::FuseAttributes::default()
+        }),
+        ..pb::Entry::default()
+    };
+    Arc::new(Entry::from_pb("/", entry).unwrap())
+}
+
+fn linked(name: &str, group: &'static [u8], counter: i32) -> Arc<Entry> {
+    let entry = pb::Entry {
+        name: name.to_owned(),
+        hard_link_id: bytes::Bytes::from_static(group),
+        hard_link_counter: counter,
+        attributes: Some(pb::FuseAttributes {
+            file_mode: 0o644,
+            ..pb::FuseAttributes::default()
+        }),
+        ..pb::Entry::default()
+    };
+    Arc::new(Entry::from_pb("/", entry).unwrap())
+}
+
+fn tree() -> Tree {
+    let mut tree = Tree::new("/".to_owned(), directory("root"), 1000);
+    tree.trust(true);
+    tree
+}
+
+fn question(tree: &Tree, parent: NodeId) -> Question {
+    Question {
+        directory: tree.path(parent).unwrap(),
+        seq: tree.seq(),
+    }
+}
+
+/// The filer answers a look-up at time `fence`, and nothing happened meanwhile.
+fn learn(tree: &mut Tree, parent: NodeId, entry: Arc<Entry>, fence: i64) -> Known {
+    let name = entry.name.clone();
+    let question = question(tree, parent);
+    tree.found(parent, &name, &question, entry, fence).unwrap()
+}
+
+fn at(directory: &str, name: &str) -> Placed {
+    Placed {
+        directory: directory.to_owned(),
+        name: name.into(),
+    }
+}
+
+fn event(old: Option<Placed>, new: Option<(Placed, Arc<Entry>)>, ts_ns: i64) -> Moved {
+    Moved {
+        old,
+        new,
+        ts_ns,
+        same_clock: true,
+    }
+}
+
+fn put(directory: &str, entry: &Arc<Entry>, ts_ns: i64) -> Moved {
+    let placed = at(directory, &entry.name);
+    event(None, Some((placed, Arc::clone(entry))), ts_ns)
+}
+
+fn size_of(tree: &Tree, node: NodeId) -> u64 {
+    tree.content(node).unwrap().entry.size
+}
+
+fn known(found: Found) -> Known {
+    match found {
+        Found::Known(known) => known,
+        other => panic!("not known: {other:?}"),
+    }
+}
+
+#[test]
+fn an_answer_is_kept_and_given_again() {
+    let mut tree = tree();
+    let first = learn(&mut tree, ROOT, entry("a", 1), 10);
+    assert!(first.fresh);
+    assert_eq!(known(tree.find(ROOT, "a")).node, first.node);
+    assert!(matches!(tree.find(ROOT, "b"), Found::Unknown(_)));
+}
+
+#[test]
+fn nothing_is_believed_without_trust() {
+    let mut tree = tree();
+    learn(&mut tree, ROOT, entry("a", 1), 10);
+    tree.trust(false);
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unknown(_)));
+    assert!(!learn(&mut tree, ROOT, entry("a", 1), 11).fresh);
+}
+
+#[test]
+fn an_event_updates_what_the_kernel_knows() {
+    let mut tree = tree();
+    let node = learn(&mut tree, ROOT, entry("a", 1), 10).node;
+    let _ = tree.take_told();
+    tree.apply(put("/", &entry("a", 2), 11));
+    assert_eq!(size_of(&tree, node), 2);
+    assert_eq!(tree.take_told(), [Invalidation::Data(node)]);
+}
+
+#[test]
+fn an_event_older_than_the_answer_changes_nothing() {
+    let mut tree = tree();
+    let node = learn(&mut tree, ROOT, entry("a", 2), 11).node;
+    let _ = tree.take_told();
+    tree.apply(put("/", &entry("a", 1), 11));
+    tree.apply(event(Some(at("/", "a")), None, 9));
+    assert_eq!(size_of(&tree, node), 2);
+    assert_eq!(tree.take_told(), []);
+    assert_eq!(known(tree.find(ROOT, "a")).node, node);
+}
+
+#[test]
+fn an_event_by_another_clock_makes_the_name_doubtful() {
+    let mut tree = tree();
+    let node = learn(&mut tree, ROOT, entry("a", 2), 11).node;
+    let mut other = put("/", &entry("a", 1), 5);
+    other.same_clock = false;
+    tree.apply(other);
+    assert_eq!(size_of(&tree, node), 2);
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unknown(_)));
+}
+
+#[test]
+fn an_answer_that_an_event_overtook_is_used_once() {
+    let mut tree = tree();
+    let asked = question(&tree, ROOT);
+    tree.apply(event(Some(at("/", "a")), None, 20));
+    let late = tree.found(ROOT, "a", &asked, entry("a", 1), 19).unwrap();
+    assert!(!late.fresh);
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unknown(_)));
+
+    let asked = question(&tree, ROOT);
+    tree.apply(put("/", &entry("b", 1), 21));
+    assert!(!tree.absent(ROOT, "b", &asked));
+}
+
+#[test]
+fn a_creation_ends_the_belief_that_the_name_is_free() {
+    let mut tree = tree();
+    let asked = question(&tree, ROOT);
+    assert!(tree.absent(ROOT, "a", &asked));
+    tree.apply(put("/", &entry("a", 1), 20));
+    let told = tree.take_told();
+    assert!(
+        told.contains(&Invalidation::Name(ROOT, "a".into())),
+        "{told:?}"
+    );
+    assert!(told.contains(&Invalidation::Data(ROOT)), "{told:?}");
+}
+
+#[test]
+fn a_removed_file_keeps_its_node_but_not_its_place() {
+    let mut tree = tree();
+    let node = learn(&mut tree, ROOT, entry("a", 1), 10).node;
+    tree.apply(event(Some(at("/", "a")), None, 11));
+    assert_eq!(tree.node(node).unwrap().place, Place::Gone);
+    assert_eq!(size_of(&tree, node), 1);
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unknown(_)));
+    tree.forget(node, 1);
+    assert!(tree.node(node).is_none());
+}
+
+#[test]
+fn a_renamed_directory_takes_its_subtree_along() {
+    let mut tree = tree();
+    let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
+    let file = learn(&mut tree, dir, entry("f", 1), 10).node;
+    let moved = directory("e");
+    tree.apply(event(Some(at("/", "d")), Some((at("/", "e"), moved)), 11));
+    assert_eq!(tree.path(file).as_deref(), Some("/e/f"));
+    assert_eq!(known(tree.find(ROOT, "e")).node, dir);
+    let told = tree.take_told();
+    for name in ["d", "e"] {
+        assert!(
+            told.contains(&Invalidation::Name(ROOT, name.into())),
+            "{told:?}"
+        );
+    }
+    // The filer then tells of each file that moved with it.
+    let each = event(
+        Some(at("/d", "f")),
+        Some((at("/e", "f"), entry("f", 2))),
+        12,
+    );
+    tree.apply(each);
+    assert_eq!(size_of(&tree, file), 2);
+    assert_eq!(tree.path(file).as_deref(), Some("/e/f"));
+}
+
+#[test]
+fn a_file_renamed_to_an_unknown_place_is_still_found() {
+    let mut tree = tree();
+    let node = learn(&mut tree, ROOT, entry("a", 1), 10).node;
+    let away = at("/far/away", "b");
+    tree.apply(event(Some(at("/", "a")), Some((away, entry("b", 1))), 11));
+    let (directory, name, _) = tree.locate(node).unwrap();
+    assert_eq!((directory.as_str(), name.as_str()), ("/far/away", "b"));
+    assert!(tree.node(node).unwrap().stale);
+}
+
+#[test]
+fn a_rename_over_a_file_replaces_it() {
+    let mut tree = tree();
+    let old = learn(&mut tree, ROOT, entry("target", 1), 10).node;
+    let new = learn(&mut tree, ROOT, entry("temp", 2), 10).node;
+    let to = (at("/", "target"), entry("target", 2));
+    tree.apply(event(Some(at("/", "temp")), Some(to), 11));
+    assert_eq!(known(tree.find(ROOT, "target")).node, new);
+    assert_eq!(tree.node(old).unwrap().place, Place::Gone);
+    assert_eq!(size_of(&tree, old), 1, "an open handle reads what it had");
+}
+
+#[test]
+fn a_listing_makes_missing_names_known_to_be_missing() {
+    let mut tree = tree();
+    let gone = learn(&mut tree, ROOT, entry("gone", 1), 5).node;
+    let all = in_order(vec![listed(&entry("b", 2)), listed(&entry("a", 1))]);
+    assert!(tree.listed(ROOT, "/", &all, 10, tree.seq()));
+    assert!(matches!(tree.find(ROOT, "x"), Found::Absent));
+    assert!(matches!(tree.find(ROOT, "gone"), Found::Absent));
+    assert_eq!(tree.node(gone).unwrap().place, Place::Gone);
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unnamed));
+    assert_eq!(tree.adopt(ROOT, "a").unwrap().content.entry.size, 1);
+    let names: Vec<String> = names(&tree.listing(ROOT).unwrap());
+    assert_eq!(names, ["a", "b"]);
+}
+
+#[test]
+fn a_listing_keeps_up_with_events() {
+    let mut tree = tree();
+    assert!(tree.listed(ROOT, "/", &[listed(&entry("a", 1))], 10, tree.seq()));
+    tree.apply(put("/", &entry("b", 2), 11));
+    tree.apply(event(Some(at("/", "a")), None, 12));
+    assert_eq!(names(&tree.listing(ROOT).unwrap()), ["b"]);
+    assert!(matches!(tree.find(ROOT, "a"), Found::Absent));
+}
+
+#[test]
+fn names_touched_while_listing_are_asked_for() {
+    let mut tree = tree();
+    let seq = tree.seq();
+    tree.apply(put("/", &entry("new", 1), 11));
+    tree.apply(event(Some(at("/", "old")), None, 12));
+    let all = [listed(&entry("old", 1)), listed(&entry("stays", 1))];
+    assert!(tree.listed(ROOT, "/", &all, 10, seq));
+    assert!(tree.listing(ROOT).is_none(), "two names are in doubt");
+    assert_eq!(tree.doubtful_names(ROOT).len(), 2);
+    let asked = question(&tree, ROOT);
+    tree.learned(ROOT, "old", &asked, None);
+    tree.learned(ROOT, "new", &asked, Some((entry("new", 1), 13)));
+    assert_eq!(names(&tree.listing(ROOT).unwrap()), ["new", "stays"]);
+}
+
+#[test]
+fn a_listed_name_that_the_kernel_believed_free_is_told() {
+    let mut tree = tree();
+    let asked = question(&tree, ROOT);
+    assert!(tree.absent(ROOT, "a", &asked));
+    // The listing already has it when its event arrives.
+    assert!(tree.listed(ROOT, "/", &[listed(&entry("a", 1))], 20, tree.seq()));
+    let _ = tree.take_told();
+    tree.apply(put("/", &entry("a", 1), 15));
+    let told = tree.take_told();
+    assert!(
+        told.contains(&Invalidation::Name(ROOT, "a".into())),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn directories_above_the_bound_are_not_kept() {
+    let mut tree = Tree::new("/".to_owned(), directory("root"), 2);
+    tree.trust(true);
+    let all: Vec<Listed> = ["a", "b"].map(|name| listed(&entry(name, 1))).into();
+    assert!(tree.listed(ROOT, "/", &all, 10, tree.seq()));
+    tree.apply(put("/", &entry("c", 1), 11));
+    assert!(tree.listing(ROOT).is_none());
+    assert!(matches!(tree.find(ROOT, "x"), Found::Unknown(_)));
+    assert!(!tree.wants_listing(ROOT, 0), "known to be too large");
+}
+
+#[test]
+fn hard_links_share_a_node_and_change_together() {
+    let mut tree = tree();
+    let a = learn(&mut tree, ROOT, linked("a", b"group", 2), 10);
+    let b = learn(&mut tree, ROOT, linked("b", b"group", 2), 10);
+    assert_eq!(a.node, b.node);
+    tree.apply(put("/", &linked("a", b"group", 3), 11));
+    assert!(matches!(tree.find(ROOT, "b"), Found::Unknown(_)));
+    assert!(tree.node(a.node).unwrap().stale);
+    tree.apply(event(Some(at("/", "b")), None, 12));
+    assert_eq!(tree.path(a.node).as_deref(), Some("/a"));
+}
+
+#[test]
+fn after_a_gap_everything_is_asked_again() {
+    let mut tree = tree();
+    let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
+    let file = learn(&mut tree, dir, entry("f", 1), 10).node;
+    assert!(tree.listed(ROOT, "/", &[listed(&directory("d"))], 10, tree.seq()));
+    let asked = question(&tree, dir);
+    tree.doubt_everything();
+    assert!(matches!(tree.find(ROOT, "d"), Found::Unknown(_)));
+    assert!(matches!(tree.find(ROOT, "x"), Found::Unknown(_)));
+    assert_eq!(tree.path(file).as_deref(), Some("/d/f"));
+    // What was asked before the gap is not believed after it.
+    let late = tree.found(dir, "f", &asked, entry("f", 1), 10).unwrap();
+    assert_eq!(late.node, file);
+    assert!(!late.fresh, "asked before the gap");
+}
+
+#[test]
+fn a_subtree_root_follows_its_own_entry() {
+    let mut tree = Tree::new("/buckets/b".to_owned(), directory("b"), 10);
+    tree.trust(true);
+    let node = learn(&mut tree, ROOT, entry("f", 1), 10).node;
+    assert_eq!(tree.path(node).as_deref(), Some("/buckets/b/f"));
+    tree.apply(put("/buckets/b", &entry("f", 9), 11));
+    assert_eq!(size_of(&tree, node), 9);
+    let _ = tree.take_told();
+    tree.apply(put("/buckets/bb", &entry("f", 5), 12));
+    assert_eq!(tree.take_told(), []);
+}
+
+fn listed(entry: &Arc<Entry>) -> Listed {
+    Listed {
+        name: entry.name.as_str().into(),
+        entry: Arc::clone(entry),
+    }
+}
+
+fn names(all: &[Listed]) -> Vec<String> {
+    all.iter().map(|listed| listed.name.to_string()).collect()
+}
