@@ -1,1 +1,34 @@
-//! (being written)
+//! The client of SeaweedFS's filer: gRPC, fail-over, and the stream of
+//! metadata changes.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod attempt;
+mod backoff;
+mod calls;
+mod configuration;
+mod dialer;
+mod error;
+mod filer;
+mod peer;
+mod random;
+mod subscribe;
+mod tls;
+mod volumes;
+
+pub use calls::{Page, Stamped};
+pub use configuration::Configuration;
+pub use error::FilerError;
+pub use filer::{Filer, FilerConfig, FilerStats};
+pub use peer::PeerStats;
+pub use subscribe::{Event, Notice, Notices, Subscription};
+pub use tls::TlsError;
+pub use volumes::{LocateError, Location, VolumeMap};
+
+/// The generated client, on a connection of ours.
+pub type RawClient = generated::seaweed_filer_client::SeaweedFilerClient<tonic::transport::Channel>;
+
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/filer_pb.rs"));
+}

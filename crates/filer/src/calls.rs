@@ -1,0 +1,239 @@
+//! The questions a mount asks.
+
+use seaweed::pb;
+use tonic::Status;
+
+use crate::Filer;
+use crate::attempt::Attempt;
+use crate::error::FilerError;
+
+/// A value and the moment of the filer's log at which it was true.
+///
+/// An event of the subscription that carries the same signature and a stamp
+/// not above `log_ts_ns` is already contained in `value`; a later one is not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stamped<T> {
+    /// The answer.
+    pub value: T,
+    /// Position in the answering filer's log, in ns since the epoch.
+    pub log_ts_ns: i64,
+    /// The answering filer.
+    pub log_signature: i32,
+}
+
+/// A part of a directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Entries in the order of their names' bytes.
+    pub entries: Vec<pb::Entry>,
+    /// Moment of the filer's log at which the listing started, in ns since the
+    /// epoch; 0 when the filer sent none.
+    pub snapshot_ts_ns: i64,
+}
+
+impl Filer {
+    /// The entry `name` of `directory` (an absolute path; `/` and an empty
+    /// name mean the root).
+    ///
+    /// # Errors
+    /// [`FilerError::NotFound`] when there is none.
+    pub async fn lookup(
+        &self,
+        directory: &str,
+        name: &str,
+    ) -> Result<Stamped<pb::Entry>, FilerError> {
+        const WHAT: &str = "LookupDirectoryEntry";
+        let ask = |attempt: Attempt| async move {
+            let request = pb::LookupDirectoryEntryRequest {
+                directory: directory.to_owned(),
+                name: name.to_owned(),
+            };
+            let mut client = attempt.client();
+            let answer = attempt.unary(client.lookup_directory_entry(request)).await;
+            absent_as_none(answer)
+        };
+        let Some(answer) = self.call(WHAT, ask).await? else {
+            return Err(not_found(directory, name));
+        };
+        let Some(value) = answer.entry else {
+            return Err(self.malformed(WHAT, "no entry in the answer"));
+        };
+        Ok(Stamped {
+            value,
+            log_ts_ns: answer.log_ts_ns,
+            log_signature: answer.log_signature,
+        })
+    }
+
+    /// At most `limit` entries of `directory` whose names start with `prefix`,
+    /// from `start_from` on (`inclusive` or after it). A directory that does
+    /// not exist is an empty one to the filer.
+    ///
+    /// # Errors
+    /// When no filer could answer.
+    pub async fn list_page(
+        &self,
+        directory: &str,
+        start_from: &str,
+        inclusive: bool,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Page, FilerError> {
+        self.call("ListEntries", |attempt: Attempt| async move {
+            let request = pb::ListEntriesRequest {
+                directory: directory.to_owned(),
+                prefix: prefix.to_owned(),
+                start_from_file_name: start_from.to_owned(),
+                inclusive_start_from: inclusive,
+                limit,
+                snapshot_ts_ns: 0,
+            };
+            let mut client = attempt.client();
+            let mut stream = attempt.unary(client.list_entries(request)).await?;
+            let mut page = Page {
+                entries: Vec::new(),
+                snapshot_ts_ns: 0,
+            };
+            while let Some(item) = attempt.next(&mut stream).await? {
+                if item.snapshot_ts_ns != 0 {
+                    page.snapshot_ts_ns = item.snapshot_ts_ns;
+                }
+                page.entries.extend(item.entry);
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    /// Sizes of the cluster, or of the part selected by the arguments (empty
+    /// ones select everything).
+    ///
+    /// # Errors
+    /// When no filer could answer.
+    pub async fn statistics(
+        &self,
+        collection: &str,
+        replication: &str,
+        ttl: &str,
+        disk_type: &str,
+    ) -> Result<pb::StatisticsResponse, FilerError> {
+        self.call("Statistics", |attempt: Attempt| async move {
+            let request = pb::StatisticsRequest {
+                replication: replication.to_owned(),
+                collection: collection.to_owned(),
+                ttl: ttl.to_owned(),
+                disk_type: disk_type.to_owned(),
+            };
+            let mut client = attempt.client();
+            attempt.unary(client.statistics(request)).await
+        })
+        .await
+    }
+
+    /// Where volumes are. Volumes that nobody has are absent from the answer.
+    /// [`VolumeMap`](crate::VolumeMap) remembers the answers.
+    ///
+    /// # Errors
+    /// When no filer could answer.
+    pub async fn lookup_volume(
+        &self,
+        volume_ids: &[u32],
+    ) -> Result<Vec<(u32, Vec<pb::Location>)>, FilerError> {
+        let mut found = Vec::with_capacity(volume_ids.len());
+        // One by one: a single missing volume turns the whole answer of 4.48
+        // into an error.
+        for &id in volume_ids {
+            let locations = self.locations(id).await?;
+            if !locations.is_empty() {
+                found.push((id, locations));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where one volume is; nowhere when nobody has it.
+    pub(crate) async fn locations(&self, volume: u32) -> Result<Vec<pb::Location>, FilerError> {
+        let absent = format!("volume {volume} not found");
+        let absent_id = format!("volume id {volume} not found");
+        let (absent, absent_id) = (&absent, &absent_id);
+        self.call("LookupVolume", |attempt: Attempt| async move {
+            let request = pb::LookupVolumeRequest {
+                volume_ids: vec![volume.to_string()],
+            };
+            let mut client = attempt.client();
+            match attempt.unary(client.lookup_volume(request)).await {
+                Ok(mut answer) => {
+                    let found = answer.locations_map.remove(&volume.to_string());
+                    Ok(found.map(|l| l.locations).unwrap_or_default())
+                }
+                Err(status) if !crate::error::is_transport(&status) => {
+                    let text = status.message();
+                    let says_so = text.contains(absent) || text.contains(absent_id);
+                    if says_so { Ok(Vec::new()) } else { Err(status) }
+                }
+                Err(status) => Err(status),
+            }
+        })
+        .await
+    }
+
+    /// Has the filer copy a file that lives only in cloud storage into the
+    /// cluster, and returns its entry, which has chunks then.
+    ///
+    /// # Errors
+    /// [`FilerError::NotFound`] when there is no such entry.
+    pub async fn cache_remote(
+        &self,
+        directory: &str,
+        name: &str,
+    ) -> Result<Stamped<pb::Entry>, FilerError> {
+        const WHAT: &str = "CacheRemoteObjectToLocalCluster";
+        let ask = |attempt: Attempt| async move {
+            let request = pb::CacheRemoteObjectToLocalClusterRequest {
+                directory: directory.to_owned(),
+                name: name.to_owned(),
+                chunk_concurrency: 0,
+                download_concurrency: 0,
+            };
+            let mut client = attempt.client();
+            // A download takes as long as it takes; the caller's deadline and
+            // the connection's own checks bound it.
+            let answer = client.cache_remote_object_to_local_cluster(request).await;
+            absent_as_none(answer.map(tonic::Response::into_inner))
+        };
+        let Some(answer) = self.call(WHAT, ask).await? else {
+            return Err(not_found(directory, name));
+        };
+        let Some(value) = answer.entry else {
+            return Err(self.malformed(WHAT, "no entry in the answer"));
+        };
+        Ok(Stamped {
+            value,
+            log_ts_ns: answer.log_ts_ns,
+            log_signature: answer.log_signature,
+        })
+    }
+
+    fn malformed(&self, what: &'static str, problem: &'static str) -> FilerError {
+        FilerError::Malformed {
+            filer: self.current(),
+            what,
+            problem,
+        }
+    }
+}
+
+fn absent_as_none<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(status) if crate::error::is_not_found(&status) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+fn not_found(directory: &str, name: &str) -> FilerError {
+    FilerError::NotFound {
+        directory: directory.trim_end_matches('/').to_owned(),
+        name: name.to_owned(),
+    }
+}

@@ -1,0 +1,179 @@
+//! Keeps a subscription alive over connections and filers.
+
+use seaweed::pb;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::position::Position;
+use super::recent::Recent;
+use super::session::{Connection, End, Session};
+use super::{Event, Notice, Subscription};
+use crate::Filer;
+use crate::backoff::Backoff;
+use crate::random::Random;
+
+/// What outlives a connection.
+pub(super) struct Hub {
+    pub(super) filer: Filer,
+    subscription: Subscription,
+    sender: mpsc::Sender<Notice>,
+    /// How the filer tells our streams from those of others; two, because it
+    /// serves a lone filer's merged log as its own log.
+    client_ids: [i32; 2],
+    epoch: i32,
+    /// Off once a batch was too large to be received.
+    pub(super) batching: bool,
+    pub(super) own: Position,
+    pub(super) merged: Position,
+    pub(super) flushed_ns: i64,
+    recent: Recent,
+    /// Whether the receiver was told that changes are noticed.
+    live: bool,
+    /// The filer that was live last.
+    last: Option<usize>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        filer: Filer,
+        subscription: Subscription,
+        sender: mpsc::Sender<Notice>,
+    ) -> Self {
+        // Positive, since a filer stores the negative for its own log, and
+        // not 0, which means that there is no id.
+        let id = 1 + (Random::new().below(i32::MAX as u64 - 2) as i32);
+        let start = Position::new(subscription.since_ns, Instant::now());
+        Self {
+            filer,
+            subscription,
+            sender,
+            client_ids: [id, id + 1],
+            epoch: 0,
+            batching: true,
+            own: start.clone(),
+            merged: start,
+            flushed_ns: 0,
+            recent: Recent::default(),
+            live: false,
+            last: None,
+        }
+    }
+
+    /// Runs until the receiver is gone.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new();
+        let mut kept: Option<Connection> = None;
+        let mut in_a_row = 0;
+        while !self.sender.is_closed() {
+            let index = self.filer.current_index();
+            let connection = match kept.take() {
+                Some(connection) if connection.index == index => connection,
+                _ => Connection::new(&self.filer, index),
+            };
+            let end = Session::run(&mut self, connection).await;
+            let End {
+                reason,
+                reached,
+                fault,
+                connection,
+            } = end;
+            if self.live {
+                tracing::warn!(filer = %self.filer.peer(index).address, reason, "subscription lost");
+            } else {
+                tracing::debug!(filer = %self.filer.peer(index).address, reason, "no subscription");
+            }
+            self.lost(reason).await;
+            if let Some(status) = fault {
+                self.filer.leave(index, &status);
+            }
+            kept = connection;
+            if reached {
+                backoff.reset();
+                in_a_row = 0;
+            }
+            // At once after a loss, and on each other filer; then in calm.
+            in_a_row += 1;
+            if in_a_row > self.filer.config().addresses.len() {
+                sleep(backoff.pause()).await;
+            }
+        }
+    }
+
+    /// The request that opens a stream at `since_ns`.
+    pub(super) fn request(&mut self, feed: usize, since_ns: i64) -> pb::SubscribeMetadataRequest {
+        self.epoch += 1;
+        pb::SubscribeMetadataRequest {
+            client_name: self.filer.config().client_name.clone(),
+            path_prefix: self.subscription.path_prefix.clone(),
+            since_ns,
+            client_id: self.client_ids[feed],
+            client_epoch: self.epoch,
+            client_supports_batching: self.batching,
+            client_supports_idle_heartbeat: true,
+            ..Default::default()
+        }
+    }
+
+    /// The position from which the subscriber wants to know.
+    pub(super) fn since_ns(&self) -> i64 {
+        self.subscription.since_ns
+    }
+
+    /// Whether any session has been live.
+    pub(super) fn has_been_live(&self) -> bool {
+        self.last.is_some()
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    pub(super) async fn event(&mut self, event: Box<Event>) {
+        if self.recent.insert(&event) {
+            self.tell(Notice::Event(event)).await;
+        }
+    }
+
+    pub(super) async fn alive(&mut self, server_ts_ns: i64) {
+        let flushed_ts_ns = self.flushed_ns;
+        self.tell(Notice::Alive {
+            server_ts_ns,
+            flushed_ts_ns,
+        })
+        .await;
+    }
+
+    pub(super) async fn lost(&mut self, reason: String) {
+        if std::mem::replace(&mut self.live, false) {
+            self.tell(Notice::Lost { reason }).await;
+        }
+    }
+
+    pub(super) async fn resumed(&mut self, index: usize, signature: i32, continuous: bool) {
+        if std::mem::replace(&mut self.live, true) {
+            return;
+        }
+        let filer_changed = self.last.is_some_and(|last| last != index);
+        self.last = Some(index);
+        let filer = self.filer.peer(index).address.clone();
+        tracing::info!(%filer, continuous, "subscribed");
+        let notice = Notice::Resumed {
+            continuous,
+            filer_changed,
+            filer,
+            signature,
+        };
+        self.tell(notice).await;
+    }
+
+    /// Completes when the receiver is gone.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let sender = self.sender.clone();
+        async move { sender.closed().await }
+    }
+
+    /// Waits for room; whether the receiver still exists is asked elsewhere.
+    async fn tell(&self, notice: Notice) {
+        let _ = self.sender.send(notice).await;
+    }
+}
