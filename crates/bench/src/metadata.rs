@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Stat, StatxFlags, stat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxFlags, open, stat, statx};
 use rustix::io::Errno;
 use stats::Histogram;
 
-use crate::{Caching, Error, File, Latencies};
+use crate::{Error, File, Latencies};
 
 /// Lists a folder and all below it by `readdir` alone, as `find` does, and
 /// returns the time. `expected` entries must be found.
@@ -61,20 +61,23 @@ pub fn stat_all(root: &Path, files: &[&File]) -> Result<Latencies, Error> {
     })
 }
 
-/// Asks `times` for the attributes of one open file, each time past the
-/// kernel's cache (`AT_STATX_FORCE_SYNC`): one GETATTR each.
+/// Asks `times` for the attributes of one file, each time past the kernel's
+/// cache (`AT_STATX_FORCE_SYNC`): one GETATTR each. The name is looked up once
+/// and the file is not opened (`O_PATH`), since a mount may answer from what
+/// it keeps of an open file.
 ///
 /// # Errors
-/// When it cannot be opened, or has another size.
+/// When it is not there, or has another size.
 pub fn forced_getattr(root: &Path, file: &File, times: usize) -> Result<Latencies, Error> {
-    let handle = file.open(root, Caching::Buffered)?;
+    let path = root.join(&file.path);
+    let handle = open(&path, OFlags::PATH, Mode::empty()).map_err(Error::io("open", &path))?;
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     let histogram = Histogram::new();
     let begin = Instant::now();
     for _ in 0..times {
         let start = Instant::now();
         let found = statx(&handle, "", flags, StatxFlags::BASIC_STATS)
-            .map_err(Error::io("statx", &root.join(&file.path)))?;
+            .map_err(Error::io("statx", &path))?;
         histogram.record(start.elapsed());
         expect_size(file, root, found.stx_size)?;
     }

@@ -1,0 +1,191 @@
+//! The flags of `cargo xtask bench`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::mounted::Variant;
+
+/// What is measured, and how much of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// How often everything is repeated.
+    pub(crate) rounds: usize,
+    /// Size of the large file, in MiB.
+    pub(crate) size_mb: u64,
+    /// Small files with content.
+    pub(crate) files: usize,
+    /// Operations of a latency row; each of the parallel readers makes a quarter.
+    pub(crate) operations: usize,
+    /// Parts of keys of rows; empty for all.
+    pub(crate) rows: Vec<String>,
+    /// Flags that both mounts get.
+    pub(crate) mount_flags: Vec<String>,
+    /// The mounts that take part.
+    pub(crate) variants: Vec<Variant>,
+    /// Where the samples go as JSON.
+    pub(crate) json: Option<PathBuf>,
+    /// Where the table goes as markdown.
+    pub(crate) markdown: Option<PathBuf>,
+    /// Whether a missed bar is a failure.
+    pub(crate) check: bool,
+    /// Priority of everything in the run, as a nice value; 0 leaves it.
+    pub(crate) nice: i8,
+}
+
+impl Options {
+    /// Reads the words after `bench`; ends the process with help or an error where clap does.
+    pub(crate) fn parse(args: &[OsString]) -> Self {
+        Self::from(&command().get_matches_from(args))
+    }
+
+    /// Whether a row is wanted.
+    pub(crate) fn wants(&self, key: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|part| key.contains(part))
+    }
+}
+
+impl From<&ArgMatches> for Options {
+    fn from(matches: &ArgMatches) -> Self {
+        let amount = if matches.get_flag("quick") {
+            QUICK
+        } else {
+            FULL
+        };
+        let number =
+            |name: &str, or: usize| matches.get_one::<u64>(name).map_or(or, |n| *n as usize);
+        let words = |name: &str| -> Vec<String> {
+            matches
+                .get_many(name)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect()
+        };
+        let only = matches.get_one::<String>("only");
+        let takes_part =
+            |variant: &Variant| only.is_none_or(|name| variant.key().starts_with(name));
+        Self {
+            rounds: number("rounds", amount.rounds),
+            size_mb: number("size-mb", amount.size_mb) as u64,
+            files: number("files", amount.files),
+            operations: amount.operations,
+            rows: words("rows"),
+            mount_flags: words("mount-flag"),
+            variants: Variant::ALL.into_iter().filter(takes_part).collect(),
+            json: matches.get_one("json").cloned(),
+            markdown: matches.get_one("markdown").cloned(),
+            check: matches.get_flag("check"),
+            nice: matches.get_one("nice").copied().unwrap_or(NICE),
+        }
+    }
+}
+
+fn command() -> Command {
+    let number = |name: &'static str, least: u64, most: u64| {
+        Arg::new(name)
+            .long(name)
+            .value_parser(value_parser!(u64).range(least..=most))
+    };
+    let file = |name: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_parser(value_parser!(PathBuf))
+    };
+    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    Command::new("bench")
+        .no_binary_name(true)
+        .about("Measures Riptide and the stock weed mount side by side")
+        .args([
+            switch("quick").help("Less of everything: a look in 90 s, not a result"),
+            number("rounds", 1, 100).help("Repetitions of everything [default: 5]"),
+            number("size-mb", 1, 16_384).help("MiB of the large file [default: 256]"),
+            number("files", 1, 100_000)
+                .help("Small files with content; four times as many entries [default: 5000]"),
+            Arg::new("rows")
+                .long("rows")
+                .value_delimiter(',')
+                .help("Only workloads with a row whose key contains one of these"),
+            Arg::new("only")
+                .long("only")
+                .value_parser(PossibleValuesParser::new(["stock", "riptide"]))
+                .help("Only this mount"),
+            Arg::new("mount-flag")
+                .long("mount-flag")
+                .action(ArgAction::Append)
+                .allow_hyphen_values(true)
+                .help("A flag for both mounts, such as -cacheCapacityMB=0"),
+            file("json").help("Write all samples there"),
+            file("markdown").help("Write the table there"),
+            switch("check").help("Fail when a bar is not met"),
+            Arg::new("nice")
+                .long("nice")
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(i8).range(-20..=19))
+                .help("Priority of the whole run, servers included; 0 leaves it [default: -20]"),
+        ])
+}
+
+/// How much is measured.
+struct Amount {
+    rounds: usize,
+    size_mb: usize,
+    files: usize,
+    operations: usize,
+}
+
+const FULL: Amount = Amount {
+    rounds: 5,
+    size_mb: 256,
+    files: 5000,
+    operations: 2000,
+};
+const QUICK: Amount = Amount {
+    rounds: 2,
+    size_mb: 64,
+    files: 1000,
+    operations: 600,
+};
+/// Sessions compete as groups: without it, a build in another terminal is half of the result.
+const NICE: i8 = -20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Options {
+        Options::from(&command().get_matches_from(words))
+    }
+
+    #[test]
+    fn a_number_given_wins_over_quick() {
+        let options = parsed(&["--quick", "--files=7"]);
+        assert_eq!((options.rounds, options.files), (QUICK.rounds, 7));
+        assert_eq!(parsed(&[]).files, FULL.files);
+    }
+
+    #[test]
+    fn only_stock_includes_stock_with_more_read_ahead() {
+        let stock = [Variant::Stock, Variant::StockReadAhead];
+        assert_eq!(parsed(&["--only", "stock"]).variants, stock);
+        assert_eq!(parsed(&["--only=riptide"]).variants, [Variant::Riptide]);
+        assert_eq!(parsed(&[]).variants, Variant::ALL);
+    }
+
+    #[test]
+    fn rows_are_chosen_by_parts_of_their_keys() {
+        let options = parsed(&["--rows", "seq,p50"]);
+        assert!(options.wants("seq-direct") && options.wants("random-p50"));
+        assert!(!options.wants("stat-warm"));
+        assert!(parsed(&[]).wants("stat-warm"));
+    }
+
+    #[test]
+    fn flags_of_the_mounts_keep_their_dashes() {
+        let options = parsed(&["--mount-flag", "-cacheCapacityMB=0", "--nice", "-5"]);
+        assert_eq!(options.mount_flags, ["-cacheCapacityMB=0"]);
+        assert_eq!(options.nice, -5);
+    }
+}
