@@ -16,7 +16,8 @@
 //!
 //! Children take the place of their manifest in the list, so that the order of
 //! writing is kept. A truncation shortens the manifest and not the children in
-//! its needle, hence children are cut off at its end.
+//! its needle, hence children are cut off at its end: a file that is lengthened
+//! again has zeros there, where 4.48 brings the old bytes back.
 
 use std::vec;
 

@@ -7,8 +7,8 @@
 //! O(n log n) however they overlap.
 //!
 //! Of two chunks with the same stamp the later one in the list shows, since
-//! writers append to the list. Nothing better can be had: `weed mount` prefers
-//! the one that begins earlier, and shows zeros where only the other would be.
+//! writers append to the list. Upstream has no rule to follow here: what its
+//! readers show depends on how their sweep happens to meet the two.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

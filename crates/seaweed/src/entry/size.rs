@@ -16,9 +16,16 @@ pub(super) fn size(
     {
         size = size.max(remote.size);
     }
-    if size == 0 {
+    if size == 0 && !is_changed_by_mount(attributes) {
         // Writers of small files may leave the attribute at 0 and mean the content.
         size = content.len() as u64;
     }
     size.min(i64::MAX as u64)
+}
+
+/// `weed mount` truncates a file to nothing by its attribute alone, and leaves the content in
+/// the entry. Unlike other writers it notes the time of a change, and it always keeps the
+/// attribute right.
+fn is_changed_by_mount(attributes: &pb::FuseAttributes) -> bool {
+    (attributes.ctime, attributes.ctime_ns) != (0, 0)
 }

@@ -146,6 +146,20 @@ fn inline_content_counts_where_the_attribute_is_missing() {
 }
 
 #[test]
+fn content_that_a_mount_truncated_away_stays_away() {
+    let truncated = read(pb::Entry {
+        content: Bytes::from_static(b"inline"),
+        ..file(pb::FuseAttributes {
+            mtime: 1000,
+            ctime: 1000,
+            ctime_ns: 5,
+            ..Default::default()
+        })
+    });
+    assert_eq!(truncated.size, 0);
+}
+
+#[test]
 fn a_newer_remote_object_may_be_longer() {
     let with = |remote_size, remote_mtime| {
         read(pb::Entry {
