@@ -194,3 +194,6 @@ impl<'c, 'a> Body<'c, 'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,11 @@ pub struct HttpConfig {
     pub access: Access,
     /// How long a read that fails everywhere is repeated (`-readRetryTime`).
     pub retry: Duration,
-    /// Mints the tokens a cluster with `jwt.signing.read.key` wants to see.
+    /// Mints the tokens that volume servers with `jwt.signing.read.key` want to see.
     pub read_key: Option<SigningKey>,
+    /// Mints the tokens that filers with `jwt.filer_signing.read.key` want to see before they
+    /// pass a question on. (What the volume server wants, they add themselves.)
+    pub filer_read_key: Option<SigningKey>,
     /// Speak HTTPS (`https.client`), see [`tls`](super::tls).
     pub tls: Option<Arc<ClientConfig>>,
     /// How long a server may keep silent while another replica is left to ask.
@@ -33,6 +36,7 @@ impl Default for HttpConfig {
             access: Access::Direct,
             retry: Duration::from_secs(6),
             read_key: None,
+            filer_read_key: None,
             tls: None,
             switch_after: Duration::from_secs(2),
             give_up_after: Duration::from_secs(20),

@@ -29,7 +29,8 @@ pub(crate) struct Client {
     pub(crate) servers: Servers,
     pub(crate) stats: Arc<HttpStats>,
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) read_key: Option<SigningKey>,
+    /// Mints tokens for the servers asked.
+    pub(crate) key: Option<SigningKey>,
     pub(crate) through_filer: bool,
 }
 
@@ -86,10 +87,8 @@ impl Client {
         ask: &Ask,
         job: &mut Job<'_>,
     ) -> Result<Whole, Miss> {
-        let token = self
-            .read_key
-            .as_ref()
-            .map(|key| key.mint(ask.needle, SystemTime::now()));
+        let mint = |key: &SigningKey| key.mint(ask.needle, SystemTime::now());
+        let token = self.key.as_ref().map(mint);
         let request = format(target, &server.address, ask, token.as_deref());
         let expected = match ask.extent {
             Extent::Range { len, .. } => len,

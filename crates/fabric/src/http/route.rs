@@ -25,12 +25,17 @@ pub struct HttpRoute {
 impl HttpRoute {
     /// A route without connections; they are opened as they are needed.
     pub fn new(config: HttpConfig, locate: Arc<dyn Locate>, stats: Arc<HttpStats>) -> Self {
+        let through_filer = matches!(config.access, Access::FilerProxy(_));
+        let key = match through_filer {
+            true => &config.filer_read_key,
+            false => &config.read_key,
+        };
         let client = Client {
+            key: key.clone(),
+            through_filer,
             servers: Servers::new(config.idle_connections, config.idle_time),
             stats,
             tls: config.tls.clone(),
-            read_key: config.read_key.clone(),
-            through_filer: matches!(config.access, Access::FilerProxy(_)),
         };
         Self {
             config,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use context::{Interrupt, Stopped};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
@@ -66,6 +67,12 @@ impl Wire {
         Ok(wire)
     }
 
+    /// A plain wire over a connected, non-blocking socket.
+    #[cfg(test)]
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Self { socket, tls: None }
+    }
+
     /// Sends all of `bytes`.
     pub(crate) fn send(&mut self, mut bytes: &[u8], watch: &Watch<'_>) -> Result<(), Halt> {
         if let Some(tls) = &mut self.tls {
@@ -85,6 +92,10 @@ impl Wire {
 
     /// Receives at least one byte into `to`, which is not empty; 0 means the peer has closed.
     pub(crate) fn recv(&mut self, to: &mut [u8], watch: &Watch<'_>) -> Result<usize, Halt> {
+        // A fast peer never lets us wait, and so notice this, amid a large body.
+        if watch.ctx.interrupt().is_some_and(Interrupt::is_raised) {
+            return Err(Stopped::Interrupted.into());
+        }
         loop {
             let got = match &mut self.tls {
                 None => plain_recv(&self.socket, to),

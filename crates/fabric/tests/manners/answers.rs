@@ -1,8 +1,9 @@
 //! What is asked, and which answers count as one.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use fabric::RouteError;
+use fabric::{Access, HttpConfig, RouteError};
+use seaweed::jwt::SigningKey;
 
 use crate::puppet::*;
 use crate::read;
@@ -206,4 +207,28 @@ fn a_refusal_counts_even_when_nothing_says_where_it_ends() {
         Err(RouteError::NotFound { .. })
     ));
     assert_eq!(route.idle_connections(), 0);
+}
+
+#[test]
+fn a_token_is_minted_for_the_needle_and_for_whom_is_asked() {
+    let key = |secret: &[u8]| Some(SigningKey::new(secret, Some(Duration::from_secs(60))));
+    let puppet = Puppet::repeating(answer("206 x", "Content-Range: bytes 0-2/9\r\n", b"abc"));
+    for (access, secret) in [
+        (Access::Direct, b"volume"),
+        (Access::FilerProxy(vec![puppet.address()]), b"filers"),
+    ] {
+        let config = HttpConfig {
+            access,
+            read_key: key(b"volume"),
+            filer_read_key: key(b"filers"),
+            ..quick()
+        };
+        let route = route_to(config, &[&puppet]);
+        assert_eq!(read(&route, 0, 3).unwrap(), b"abc");
+        let head = puppet.heads().pop().unwrap();
+        let token = head.split("\r\nAuthorization: Bearer ").nth(1).unwrap();
+        let token = token.split("\r\n").next().unwrap();
+        let now = SystemTime::now();
+        key(secret).unwrap().verify(token, NEEDLE, now).unwrap();
+    }
 }

@@ -58,6 +58,35 @@ fn a_needle_of_64_mib_is_read_whole_and_in_parts() {
     }
 }
 
+#[test]
+fn many_threads_share_a_route_and_never_each_others_bytes() {
+    let cluster = Cluster::builder().start().unwrap();
+    let master = Master::of(&cluster, 1);
+    let needles: Vec<_> = (0..8)
+        .map(|seed| {
+            let data = noise(200_000, 100 + seed);
+            (master.upload(&data), data)
+        })
+        .collect();
+    let route = route_to(&master, once());
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (route, needles) = (&route, &needles);
+            scope.spawn(move || {
+                for i in 0..150 {
+                    let (needle, data) = &needles[(thread + i) % needles.len()];
+                    let len = 1 + i * 577 % 60_000;
+                    let at = (i * 7_919 + thread * 13) % (data.len() - len);
+                    let got = read(route, *needle, at as u64, len).unwrap();
+                    assert!(got == data[at..at + len], "{thread}: {len} at {at}");
+                }
+            });
+        }
+    });
+    assert!(route.stats().opened.get() <= 8);
+    assert_eq!(route.stats().requests.get(), 8 * 150);
+}
+
 fn plain(route: &HttpRoute, needle: FileId, data: &[u8]) {
     let len = data.len();
     assert!(
