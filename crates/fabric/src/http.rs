@@ -20,11 +20,13 @@ mod resolve;
 mod retry;
 mod route;
 mod stats;
-pub mod tls;
+mod tls;
 mod wait;
 mod wire;
 
 pub use config::{Access, HttpConfig};
 pub use head::{ContentRange, Framing, Head, HeadError, Parsed, parse_head};
 pub use route::HttpRoute;
+pub use rustls::ClientConfig;
 pub use stats::HttpStats;
+pub use tls::{TlsError, client_config};

@@ -18,7 +18,7 @@ pub struct HttpConfig {
     /// Mints the tokens that filers with `jwt.filer_signing.read.key` want to see before they
     /// pass a question on. (What the volume server wants, they add themselves.)
     pub filer_read_key: Option<SigningKey>,
-    /// Speak HTTPS (`https.client`), see [`tls`](super::tls).
+    /// Speak HTTPS, as [`client_config`](super::client_config) sets it up.
     pub tls: Option<Arc<ClientConfig>>,
     /// How long a server may keep silent while another replica is left to ask.
     pub switch_after: Duration,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster::{Cluster, READ_KEY};
-use fabric::http::tls::client_config;
+use fabric::http::client_config;
 use fabric::{Access, HttpConfig, RouteError, Stored};
 use seaweed::jwt::SigningKey;
 use seaweed::security::{HttpsClient, TlsVersion, TlsVersions};
