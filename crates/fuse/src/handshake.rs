@@ -2,14 +2,15 @@
 //!
 //! Two choices need their reasons.
 //!
-//! EXPLICIT_INVAL_DATA: the kernel keeps a file's pages when its attributes
-//! change. Without it every new size drops all pages, and with AUTO_INVAL_DATA
-//! (which overrides it, and is what stock mounts use) every new mtime does. We
-//! are told of changes by the filer and say precisely what is stale. What
-//! remains automatic: a smaller size cuts off the pages beyond it. What does
-//! not: when a file grows, the page that held its old end stays as it is, zeros
-//! after the old end; whoever learns that a file grew must invalidate from the
-//! old end on (`Notifier::inval_inode`).
+//! AUTO_INVAL_DATA: the kernel drops a file's pages when it learns of another
+//! size or time of change. EXPLICIT_INVAL_DATA would keep them until we say so,
+//! but then a file that grows shows bytes it never had: the page with its old
+//! end is zero behind it, the new size (which any GETATTR may bring) makes those
+//! zeros readable, and no order of answers and notifications closes the gap
+//! between the two. Besides, after a gap in what we know of the filer it is
+//! enough to let names and attributes expire: files that did not change keep
+//! their pages, the others lose them. `Notifier::inval_inode` remains for being
+//! exact and early.
 //!
 //! NO_EXPORT_SUPPORT: node numbers mean nothing after a remount, so an NFS file
 //! handle made from one could name another file. The kernel then makes none.
@@ -123,7 +124,7 @@ fn wanted(config: &SessionConfig) -> InitFlags {
         .with(InitFlags::INIT_EXT)
         .with(InitFlags::DO_READDIRPLUS)
         .with(InitFlags::READDIRPLUS_AUTO)
-        .with(InitFlags::EXPLICIT_INVAL_DATA)
+        .with(InitFlags::AUTO_INVAL_DATA)
         .with(InitFlags::ABORT_ERROR)
         .with(InitFlags::HAS_EXPIRE_ONLY)
         .with(InitFlags::DIRECT_IO_ALLOW_MMAP)
@@ -162,7 +163,7 @@ mod tests {
                 assert_eq!((out.max_background, out.congestion_threshold), (128, 96));
                 assert_eq!((out.max_stack_depth, negotiated.passthrough()), (1, true));
                 assert_eq!(negotiated.kernel_minor, 99);
-                assert!(!negotiated.flags.contains(InitFlags::AUTO_INVAL_DATA));
+                assert!(!negotiated.flags.contains(InitFlags::EXPLICIT_INVAL_DATA));
                 assert!(!negotiated.flags.contains(InitFlags::ASYNC_DIO));
                 assert!(!negotiated.flags.contains(InitFlags::OVER_IO_URING));
             }

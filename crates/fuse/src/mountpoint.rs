@@ -98,26 +98,44 @@ impl Mountpoint {
     pub(crate) fn unmount(&self, ended: bool, lazy: bool) -> Result<(), UnmountError> {
         // Held while unmounting, so that two callers do not unmount two mounts.
         let mut gone = self.gone.lock();
-        if *gone || !self.is_ours(ended)? {
-            *gone = true;
+        if *gone {
             return Ok(());
         }
-        unmount_path(&self.path, lazy, self.helper.as_deref())?;
+        match self.standing(ended)? {
+            Standing::OnTop => unmount_path(&self.path, lazy, self.helper.as_deref())?,
+            Standing::Covered => return Err(UnmountError::Covered(self.path.clone())),
+            Standing::Gone => {}
+        }
         *gone = true;
         Ok(())
     }
 
-    fn is_ours(&self, ended: bool) -> Result<bool, UnmountError> {
-        if let Some(unique) = self.unique {
-            return Ok(unique_id(&self.path) == Some(unique));
-        }
-        if ended {
-            return Ok(false);
+    /// What has become of our mount.
+    fn standing(&self, ended: bool) -> Result<Standing, UnmountError> {
+        if ended && self.unique.is_none() {
+            // Its numbers may be another mount's by now.
+            return Ok(Standing::Gone);
         }
         let mounts = mounts().map_err(|error| UnmountError::at(&self.path, error))?;
-        let top = mounts.iter().rfind(|mount| mount.mount_point == self.path);
-        Ok(top.is_some_and(|top| (top.id, &top.device) == (self.info.id, &self.info.device)))
+        let here = mounts.iter().filter(|mount| mount.mount_point == self.path);
+        let ours =
+            |mount: &MountInfo| (mount.id, &mount.device) == (self.info.id, &self.info.device);
+        Ok(match here.clone().next_back().map(ours) {
+            Some(true) if self.unique.is_none() || unique_id(&self.path) == self.unique => {
+                Standing::OnTop
+            }
+            Some(false) if here.clone().any(ours) => Standing::Covered,
+            _ => Standing::Gone,
+        })
     }
+}
+
+/// Whether our mount is still mounted where it was.
+enum Standing {
+    OnTop,
+    /// Something else was mounted over it.
+    Covered,
+    Gone,
 }
 
 fn with_helper(

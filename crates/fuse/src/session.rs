@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use zerocopy::IntoBytes;
 
@@ -16,8 +17,8 @@ use crate::{FileSystem, MountError, Negotiated, Notifier, SessionConfig, Unmount
 /// A mounted file system.
 ///
 /// It is served by threads of its own until it is unmounted, by us or by anybody
-/// else. Dropping the session unmounts it; if it is in use then, it stays
-/// mounted and served as long as the process lives.
+/// else. Dropping the session unmounts it; if it is in use then (also in another
+/// mount namespace), it is served on as long as the process lives.
 #[derive(Debug)]
 pub struct Session {
     unmounter: Unmounter,
@@ -28,6 +29,14 @@ pub struct Session {
 
 /// Room for INIT; the kernel wants at least 8 KiB in every read.
 const INIT_SIZE: usize = 8192;
+
+/// Time for its users and then for its threads to leave when a session is
+/// dropped. The threads leave at once unless the mount lives on elsewhere or a
+/// method ignores its interrupt.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two attempts to unmount.
+const DROP_PAUSE: Duration = Duration::from_millis(20);
 
 impl Session {
     /// Mounts `fs` on the directory `dir` and serves it.
@@ -118,6 +127,11 @@ impl Session {
         self.staff.wait();
     }
 
+    /// The same for at most `patience`; whether it has ended.
+    pub fn wait_for(&self, patience: Duration) -> bool {
+        self.staff.wait_for(patience)
+    }
+
     /// Unmounts and waits until every request is done with.
     ///
     /// # Errors
@@ -131,8 +145,21 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        match self.unmounter.unmount(false) {
-            Ok(()) => self.wait(),
+        let deadline = Instant::now() + DROP_PATIENCE;
+        let unmounted = loop {
+            match self.unmounter.unmount(false) {
+                // Perhaps for a moment only: a child between fork(2) and exec(2)
+                // holds every file its parent has open.
+                Err(UnmountError::Busy(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(DROP_PAUSE);
+                }
+                done => break done,
+            }
+        };
+        match unmounted {
+            Ok(()) => {
+                self.staff.wait_for(DROP_PATIENCE);
+            }
             Err(error) => tracing::warn!(%error, "the file system stays mounted"),
         }
     }

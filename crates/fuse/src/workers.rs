@@ -94,6 +94,16 @@ impl Staff {
         }
     }
 
+    /// The same for at most `patience`; whether it has.
+    pub(crate) fn wait_for(&self, patience: Duration) -> bool {
+        let mut count = self.count.lock();
+        let left = |count: &mut Count| count.alive > 0;
+        !self
+            .left
+            .wait_while_for(&mut count, left, patience)
+            .timed_out()
+    }
+
     /// How many workers there are.
     pub(crate) fn alive(&self) -> usize {
         self.count.lock().alive

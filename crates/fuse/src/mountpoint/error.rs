@@ -87,6 +87,9 @@ pub enum UnmountError {
     /// Somebody uses it.
     #[error("{} is in use", .0.display())]
     Busy(PathBuf),
+    /// Something else was mounted over it.
+    #[error("something else is mounted over {}", .0.display())]
+    Covered(PathBuf),
     /// Nothing is mounted there.
     #[error("nothing is mounted on {}", .0.display())]
     NotMounted(PathBuf),
