@@ -1,0 +1,344 @@
+//! All memory that file data occupies, under one ceiling.
+//!
+//! Whatever the reader holds, a cached piece, a piece on its way in, a piece a handle keeps
+//! for its next read, is a [`Buffer`] or a [`Charge`] of one [`Pool`]; the pool counts bytes
+//! from the moment they are taken from the system until they are given back, blocks waiting
+//! for their next use included, and never counts past its limit. Nobody has to add up shares:
+//! who wants memory asks, and is refused when there is none (see [`Memory`](crate::memory)).
+//!
+//! Blocks are recycled without being cleared: a buffer shows only the bytes its owner wrote.
+
+mod classes;
+mod mapping;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use classes::{CLASSES, class_of, is_mapped};
+use mapping::Mapping;
+
+/// Counts and recycles memory.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    limit: usize,
+    /// Bytes of free blocks worth keeping: more would only be taken from the caches.
+    keep: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Bytes taken from the system or charged, free blocks included.
+    held: usize,
+    free_bytes: usize,
+    free: [Vec<Block>; CLASSES],
+}
+
+impl Pool {
+    /// A pool that never holds more than `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            keep: limit / 4,
+            state: Mutex::new(State {
+                held: 0,
+                free_bytes: 0,
+                free: [const { Vec::new() }; CLASSES],
+            }),
+        })
+    }
+
+    /// The ceiling, in bytes.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes held now, free blocks included.
+    pub(crate) fn held(&self) -> usize {
+        self.state.lock().held
+    }
+
+    /// Bytes held now, without free blocks.
+    pub(crate) fn in_use(&self) -> usize {
+        let state = self.state.lock();
+        state.held - state.free_bytes
+    }
+
+    /// A buffer of `len` bytes, unless that would break the ceiling (or the system has none).
+    /// Its content is unspecified.
+    pub(crate) fn take(self: &Arc<Self>, len: usize) -> Option<Buffer> {
+        let (class, size) = class_of(len)?;
+        let block = {
+            let mut state = self.state.lock();
+            match state.free[class].pop() {
+                Some(block) => {
+                    state.free_bytes -= size;
+                    Some(block)
+                }
+                None => {
+                    state.reserve(size, self.limit)?;
+                    None
+                }
+            }
+        };
+        let block = match block {
+            Some(block) => block,
+            None => match Block::new(size) {
+                Ok(block) => block,
+                Err(_) => {
+                    self.state.lock().held -= size;
+                    return None;
+                }
+            },
+        };
+        Some(Buffer {
+            block: Some(block),
+            len,
+            pool: Arc::clone(self),
+        })
+    }
+
+    /// Counts `len` bytes that somebody else allocates, unless that would break the ceiling.
+    pub(crate) fn charge(self: &Arc<Self>, len: usize) -> Option<Charge> {
+        self.state.lock().reserve(len, self.limit)?;
+        Some(Charge {
+            len,
+            pool: Arc::clone(self),
+        })
+    }
+
+    /// A charge of nothing.
+    pub(crate) fn empty_charge(self: &Arc<Self>) -> Charge {
+        Charge {
+            len: 0,
+            pool: Arc::clone(self),
+        }
+    }
+
+    fn give_back(&self, block: Block) {
+        let size = block.as_slice().len();
+        let mut state = self.state.lock();
+        match class_of(size) {
+            Some((class, _)) if state.free_bytes + size <= self.keep => {
+                state.free_bytes += size;
+                state.free[class].push(block);
+            }
+            _ => {
+                state.held -= size;
+                drop(state);
+                drop(block);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Makes room for `size` more bytes, at the expense of free blocks.
+    fn reserve(&mut self, size: usize, limit: usize) -> Option<()> {
+        if self.held - self.free_bytes + size > limit {
+            return None;
+        }
+        let mut class = CLASSES;
+        while self.held + size > limit {
+            // Free blocks suffice, as was just seen; the largest go first.
+            class = class.checked_sub(1)?;
+            while self.held + size > limit
+                && let Some(block) = self.free[class].pop()
+            {
+                self.held -= block.as_slice().len();
+                self.free_bytes -= block.as_slice().len();
+            }
+        }
+        self.held += size;
+        Some(())
+    }
+}
+
+/// Memory to be filled, then frozen.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    /// `None` only while being dropped.
+    block: Option<Block>,
+    len: usize,
+    pool: Arc<Pool>,
+}
+
+impl Buffer {
+    /// How many bytes it could be extended to.
+    pub(crate) fn capacity(&self) -> usize {
+        self.block
+            .as_ref()
+            .map_or(0, |block| block.as_slice().len())
+    }
+
+    /// Shows `len` bytes, at most its capacity. Bytes shown anew have unspecified content.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity(), "a buffer cannot outgrow its block");
+        self.len = len;
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        match &mut self.block {
+            Some(block) => &mut block.as_mut_slice()[..self.len],
+            None => &mut [],
+        }
+    }
+
+    /// Shares it from now on; the block returns to the pool with the last share.
+    pub(crate) fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        match &self.block {
+            Some(block) => &block.as_slice()[..self.len],
+            None => &[],
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.pool.give_back(block);
+        }
+    }
+}
+
+/// Bytes counted by a pool that did not allocate them.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    len: usize,
+    pool: Arc<Pool>,
+}
+
+impl Charge {
+    /// Counts `len` bytes instead, be there room for them or not.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        let mut state = self.pool.state.lock();
+        state.held = state.held - self.len + len;
+        self.len = len;
+    }
+
+    /// Ties the charge to the bytes it stands for.
+    pub(crate) fn cover(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Charged {
+            bytes,
+            _charge: self,
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.pool.state.lock().held -= self.len;
+    }
+}
+
+struct Charged {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Initialised memory of exactly a class's size.
+#[derive(Debug)]
+enum Block {
+    Allocated(Box<[u8]>),
+    Mapped(Mapping),
+}
+
+impl Block {
+    fn new(size: usize) -> std::io::Result<Self> {
+        if is_mapped(size) {
+            Mapping::new(size).map(Self::Mapped)
+        } else {
+            Ok(Self::Allocated(vec![0; size].into_boxed_slice()))
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Allocated(bytes) => bytes,
+            Self::Mapped(mapping) => mapping.as_slice(),
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        match self {
+            Self::Allocated(bytes) => bytes,
+            Self::Mapped(mapping) => mapping.as_mut_slice(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_recycled_and_counted_until_it_is_given_to_the_system() {
+        let pool = Pool::new(1 << 20);
+        let first = pool.take(100 << 10).unwrap();
+        let at = first.as_ref().as_ptr();
+        assert_eq!(pool.held(), 112 << 10);
+        drop(first);
+        assert_eq!(pool.held(), 112 << 10, "kept for the next");
+        let second = pool.take(110 << 10).unwrap();
+        assert_eq!(second.as_ref().as_ptr(), at);
+        assert_eq!(second.as_ref().len(), 110 << 10);
+        assert_eq!(pool.held(), 112 << 10);
+    }
+
+    #[test]
+    fn the_ceiling_holds_and_free_blocks_make_way_for_other_sizes() {
+        let pool = Pool::new(64 << 10);
+        let small: Vec<_> = (0..16).map(|_| pool.take(4096).unwrap()).collect();
+        assert!(pool.take(512).is_none());
+        assert!(pool.charge(1).is_none());
+        drop(small);
+        assert_eq!(pool.held(), 16 << 10, "a quarter is kept");
+        let large = pool.take(64 << 10).unwrap();
+        assert_eq!(pool.held(), 64 << 10);
+        drop(large);
+        assert_eq!(pool.held(), 0, "too large to be kept");
+    }
+
+    #[test]
+    fn shares_of_a_frozen_buffer_keep_its_block() {
+        let pool = Pool::new(64 << 10);
+        let mut buffer = pool.take(8192).unwrap();
+        buffer.as_mut_slice().fill(5);
+        buffer.set_len(5000);
+        let bytes = buffer.freeze();
+        let tail = bytes.slice(4990..);
+        drop(bytes);
+        assert_eq!(tail.as_ref(), [5; 10]);
+        let other = pool.take(8192).unwrap();
+        assert_ne!(
+            other.as_ref().as_ptr() as usize,
+            tail.as_ptr() as usize - 4990
+        );
+        assert_eq!(pool.held(), 16 << 10);
+    }
+
+    #[test]
+    fn a_charge_lives_as_long_as_its_bytes() {
+        let pool = Pool::new(1000);
+        let bytes = pool.charge(900).unwrap().cover(Bytes::from(vec![1; 900]));
+        let share = bytes.slice(1..2);
+        drop(bytes);
+        assert!(pool.charge(200).is_none());
+        drop(share);
+        assert!(pool.charge(200).is_some());
+    }
+}

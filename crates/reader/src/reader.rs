@@ -1,0 +1,178 @@
+//! The reader, from the outside.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use context::{Context, Interrupt};
+use fabric::Route;
+use parking_lot::Mutex;
+use seaweed::{Chunk, FileView};
+
+use crate::allowance::Allowance;
+use crate::core::Core;
+use crate::disk::{Disk, Pace};
+use crate::flight::Flights;
+use crate::memory::Memory;
+use crate::piece::Geometry;
+use crate::prefetch::Prefetchers;
+use crate::stats::Source;
+use crate::window::Reach;
+use crate::{ReadError, ReaderConfig, ReaderStats, Sink, Stream};
+
+/// The part of memory that pieces ahead of all readers may take together.
+const PINNED_SHARE: usize = 2;
+/// The part of memory that one reader may have fetched ahead.
+const WINDOW_SHARE: usize = 4;
+/// The part of memory that chunks may hold which wait to be written to disk.
+const QUEUE_SHARE: usize = 4;
+/// A reader needs room for a few pieces to be a reader at all.
+const MEMORY_MIN: usize = 64 << 10;
+
+/// Reads files. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Reader(Arc<Inside>);
+
+struct Inside {
+    core: Arc<Core>,
+    prefetchers: Prefetchers,
+}
+
+impl Reader {
+    /// Starts a reader that fetches over `route`.
+    ///
+    /// # Errors
+    /// When the system has no thread or descriptor left. A disk cache that cannot be used is
+    /// no error; the log and the statistics tell.
+    pub fn open(config: ReaderConfig, route: Arc<dyn Route>) -> io::Result<Self> {
+        let memory = config.memory_bytes.max(MEMORY_MIN);
+        let stats = Arc::new(ReaderStats::default());
+        let geometry = Geometry::for_memory(memory);
+        let most = (config.ahead() * geometry.part).min(memory / WINDOW_SHARE);
+        let ahead = config.ahead();
+        let disk = match config.disk {
+            Some(disk) if disk.capacity_bytes > 0 => {
+                Some(Disk::open(disk, memory / QUEUE_SHARE, Arc::clone(&stats))?)
+            }
+            _ => None,
+        };
+        let core = Arc::new(Core {
+            route,
+            memory: Memory::new(memory, Arc::clone(&stats)),
+            disk,
+            pace: Pace::default(),
+            flights: Flights::default(),
+            allowance: Allowance::new(memory / PINNED_SHARE, Arc::clone(&stats)),
+            overdraft: Mutex::new(None),
+            geometry,
+            reach: Reach {
+                first: geometry.part as u64,
+                most: most as u64,
+            },
+            closing: Interrupt::new()?,
+            stats,
+        });
+        let prefetchers = Prefetchers::start(&core, ahead, config.prefetch_patience)?;
+        Ok(Self(Arc::new(Inside { core, prefetchers })))
+    }
+
+    /// The view of a file of `size` bytes that consists of `chunks`, whose manifests are
+    /// fetched.
+    ///
+    /// # Errors
+    /// When a manifest cannot be had or makes no sense.
+    pub fn resolve(
+        &self,
+        ctx: &Context<'_>,
+        chunks: &[Chunk],
+        size: u64,
+    ) -> Result<Arc<FileView>, ReadError> {
+        self.0.core.resolve(ctx, chunks, size)
+    }
+
+    /// Appends `min(len, view.size - offset)` bytes of the file from `offset` on to `out`.
+    /// Nothing is appended at or behind its end.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. `out` is to be thrown away then, whatever is in it.
+    pub fn read(
+        &self,
+        ctx: &Context<'_>,
+        view: &FileView,
+        stream: &Stream,
+        offset: u64,
+        len: usize,
+        out: &mut dyn Sink,
+    ) -> Result<(), ReadError> {
+        let began = Instant::now();
+        let stats = &self.0.core.stats;
+        stats.reads.inc();
+        let len = view.size.saturating_sub(offset).min(len as u64);
+        if len == 0 {
+            return Ok(());
+        }
+        let prefetchers = &self.0.prefetchers;
+        let read = self
+            .0
+            .core
+            .read(ctx, view, stream, offset..offset + len, prefetchers, out);
+        match read {
+            Ok(source) => {
+                stats.bytes.add(len);
+                match source {
+                    Source::Nowhere => {}
+                    Source::Memory => stats.memory_latency.record(began.elapsed()),
+                    Source::Disk => stats.disk_latency.record(began.elapsed()),
+                    Source::Route => stats.route_latency.record(began.elapsed()),
+                }
+                Ok(())
+            }
+            Err(error) => {
+                stats.errors.inc();
+                Err(error)
+            }
+        }
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> &Arc<ReaderStats> {
+        &self.0.core.stats
+    }
+
+    /// Bytes of file data in memory now.
+    pub fn memory_held(&self) -> usize {
+        self.0.core.memory.held()
+    }
+
+    /// Ends all threads, once the chunks that wait for it are on disk. Reads still work, but
+    /// without prefetching and without the disk cache.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Inside {
+    fn close(&self) {
+        self.core.closing.raise();
+        self.prefetchers.close();
+        if let Some(disk) = &self.core.disk {
+            disk.close();
+        }
+        self.core.memory.clear();
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("geometry", &self.0.core.geometry)
+            .field("route", &self.0.core.route.name())
+            .finish_non_exhaustive()
+    }
+}
