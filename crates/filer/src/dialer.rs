@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use seaweed::ServerAddress;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -26,6 +26,13 @@ use tonic::transport::{Channel, Endpoint};
 /// center needs a few hundred milliseconds; one that needs more is as good as
 /// dead while there are others.
 const CONNECT: Duration = Duration::from_secs(3);
+
+/// How long to wait for the server's first byte after a TLS handshake.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
+
+/// What a server means that closes without a word where it could have one.
+const CLOSED: &str =
+    "closed after the TLS handshake: the filer refused our grpc.client certificate";
 
 /// A reply that waits in our kernel without being acknowledged for so long
 /// means that the path is cut.
@@ -123,9 +130,14 @@ impl Dialer {
 
     async fn handshake(&self, tls: &TlsConnector, stream: TcpStream) -> io::Result<Box<dyn Wire>> {
         let name = ServerName::try_from(self.host.to_string()).map_err(io::Error::other)?;
-        match tls.connect(name, stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(explain(error)),
+        let mut stream = tls.connect(name, stream).await.map_err(explain)?;
+        // To a TLS 1.3 client the handshake is over before the server has
+        // looked at its certificate; the first byte tells that it was liked.
+        // HTTP/2 servers in Go speak first; one that waits for us is let be.
+        match timeout(FIRST_BYTE, stream.fill_buf()).await {
+            Ok(Ok([])) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, CLOSED)),
+            Ok(Err(error)) => Err(explain(error)),
+            Ok(Ok(_)) | Err(_) => Ok(Box::new(stream)),
         }
     }
 }

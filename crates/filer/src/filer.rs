@@ -100,7 +100,10 @@ impl Filer {
                 fail_overs: AtomicU64::new(0),
             }),
         };
-        filer.refresh_configuration().await?;
+        filer
+            .refresh_configuration()
+            .await
+            .map_err(|error| filer.suspect_tls(error))?;
         // Trying the list at the start is no fail-over.
         filer.inner.fail_overs.store(0, Ordering::Relaxed);
         Ok(filer)
@@ -261,6 +264,18 @@ impl Filer {
         Ok(())
     }
 
+    /// A port that demands TLS closes plain connections without a word.
+    fn suspect_tls(&self, mut error: FilerError) -> FilerError {
+        if let FilerError::Unavailable { attempts, .. } = &mut error
+            && self.inner.config.tls.is_none()
+        {
+            for (_, reason) in attempts.iter_mut().filter(|(_, r)| r.starts_with(BROKEN)) {
+                reason.push_str(" (does it demand TLS? grpc.ca is not set in security.toml)");
+            }
+        }
+        error
+    }
+
     async fn configuration_of(&self, index: usize) -> Result<(), Status> {
         let attempt = Attempt::new(self.peer(index).client(), self.patience());
         let mut client = attempt.client();
@@ -283,6 +298,9 @@ impl std::fmt::Debug for Filer {
             .finish_non_exhaustive()
     }
 }
+
+/// How hyper begins when a connection that was established breaks.
+const BROKEN: &str = "connection error";
 
 fn refused(peer: &Peer, what: &'static str, status: &Status) -> FilerError {
     FilerError::Refused {

@@ -1,5 +1,14 @@
 //! The client of SeaweedFS's filer: gRPC, fail-over, and the stream of
 //! metadata changes.
+//!
+//! [`Filer`] makes the filers of a cluster look like one that does not fail:
+//! it asks the current one, and the next when there is no answer.
+//! [`Filer::subscribe`] tells of every change, and honestly of every moment in
+//! which a change could have been missed. [`VolumeMap`] remembers where
+//! volumes are. Everything is asynchronous; a caller that has a deadline or
+//! can be interrupted wraps a call with it, and dropping a call is always safe.
+//!
+//! The messages are `seaweed::pb`; what is generated here is only the client.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -22,6 +22,10 @@
 //! once a minute in case a peer joined. Events that both deliver, or that are
 //! delivered again, come out once.
 //!
+//! When several filers are configured, the own logs of the others are read as
+//! well, best effort: their changes are told at once (our filer may still be
+//! about to learn them), and again when the merged log has them.
+//!
 //! The stream counts as **lost** when the connection breaks, when a probe on it
 //! is not answered within two seconds, when a feed makes no progress for longer
 //! than two heartbeats, or when another filer became current. It then reconnects
@@ -30,7 +34,9 @@
 //! then still holds its log. A new connection may lead to a restarted filer
 //! whose log has a hole, and nothing in the protocol would show it.
 
+mod connection;
 mod feed;
+mod follower;
 mod hub;
 mod position;
 mod recent;
@@ -94,7 +100,8 @@ pub enum Notice {
 /// One change: a creation has only `new`, a deletion only `old`, an update
 /// both, a rename both and a `new_parent_path` or name that differs.
 ///
-/// After a reconnection an event may be told a second time.
+/// An event may be told twice: after a reconnection, and when another filer
+/// made the change (see [`Event::own`]).
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Directory of the old entry, or of the new one when there is no old one.
@@ -110,7 +117,8 @@ pub struct Event {
     /// Clients and filers that the change passed through.
     pub signatures: Vec<i32>,
     /// The filer that answers our calls made this change itself. Only then
-    /// can [`Event::is_contained_in`] order it against an answer.
+    /// can [`Event::is_contained_in`] order it against an answer; a change made
+    /// by another filer calls for asking again.
     pub own: bool,
 }
 

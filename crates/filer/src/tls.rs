@@ -15,8 +15,8 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -145,7 +145,18 @@ pub(crate) fn hint(error: &rustls::Error) -> Option<&'static str> {
         rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => Some("the filer's certificate was not signed by grpc.ca"),
-        rustls::Error::AlertReceived(_) => Some("the filer refused our grpc.client certificate"),
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate,
+        ) => Some("the filer refused our grpc.client certificate"),
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            Some("the filer speaks none of the versions that tls.* allows")
+        }
         rustls::Error::InvalidMessage(_) => Some("the filer does not speak TLS on this port"),
         _ => None,
     }
@@ -195,5 +206,28 @@ mod tests {
         assert_eq!(count(min, None), Some(1));
         assert_eq!(count(None, max), Some(1));
         assert_eq!(count(min, max), None);
+    }
+
+    #[test]
+    fn the_authority_matters_and_the_name_does_not() {
+        let authority = cluster::Certificates::generate().unwrap();
+        let server = CertificateDer::from_pem_slice(authority.server.certificate.as_bytes());
+        let server = server.unwrap();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let verify = |ca: &str| {
+            let mut roots = RootCertStore::empty();
+            roots
+                .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+                .unwrap();
+            let algorithms = provider.signature_verification_algorithms;
+            let name = ServerName::try_from("somebody.else.example").unwrap();
+            ChainVerifier { roots, algorithms }
+                .verify_server_cert(&server, &[], &name, &[], UnixTime::now())
+                .map(|_| ())
+        };
+        assert_eq!(verify(&authority.ca), Ok(()));
+        let other = cluster::Certificates::generate().unwrap();
+        let refusal = verify(&other.ca).unwrap_err();
+        assert!(hint(&refusal).is_some(), "{refusal}");
     }
 }

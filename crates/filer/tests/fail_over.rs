@@ -62,6 +62,26 @@ async fn calls_survive_a_killed_filer_without_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_survive_a_filer_that_is_shut_down() {
+    let mut cluster = start(2);
+    seed(&cluster).await;
+    let filer = connect(&cluster, &[0, 1]).await;
+    let until = Instant::now() + Duration::from_secs(4);
+    let asking: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(keep_asking(filer.clone(), until)))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster
+        .filer_process(0)
+        .terminate(Duration::from_secs(20))
+        .unwrap();
+    for task in asking {
+        let (count, worst) = task.await.unwrap();
+        println!("{count} answers, the slowest after {worst:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_filer_is_left_after_the_time_limit() {
     let mut cluster = start(2);
     seed(&cluster).await;
@@ -110,6 +130,10 @@ async fn the_subscription_follows_the_filer_that_answers() {
     let foreign = event(&mut notices, "foreign").await;
     println!("the other filer's change told after {:?}", start.elapsed());
     assert!(!foreign.own);
+    let again = event(&mut notices, "foreign").await;
+    println!("and again, when ours had it, after {:?}", start.elapsed());
+    assert_eq!(again.ts_ns, foreign.ts_ns);
+    filer.lookup("/a", "foreign").await.unwrap();
 
     cluster.kill_filer(0).unwrap();
     let (reason, after) = lost(&mut notices).await;

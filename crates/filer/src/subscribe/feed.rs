@@ -3,12 +3,15 @@
 use seaweed::pb::{self, SubscribeMetadataRequest, SubscribeMetadataResponse};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 use super::Event;
+use super::position::SILENCE;
 use crate::RawClient;
+use crate::attempt::silence;
 use crate::peer::MAX_MESSAGE;
 
 /// Which log.
@@ -18,6 +21,8 @@ pub(crate) enum Source {
     Own,
     /// What all filers of the cluster did.
     Merged,
+    /// What another filer itself did.
+    Other,
 }
 
 /// What a feed says.
@@ -57,6 +62,11 @@ impl Feed {
         });
         Self { task }
     }
+
+    /// A feed made elsewhere.
+    pub(crate) fn of(task: JoinHandle<()>) -> Self {
+        Self { task }
+    }
 }
 
 impl Drop for Feed {
@@ -65,18 +75,21 @@ impl Drop for Feed {
     }
 }
 
+/// What a filer sends.
+pub(crate) type Stream = Streaming<SubscribeMetadataResponse>;
+
 /// Waits for the stream. A filer sends its headers with the first message, so
 /// this may take as long as a held-back log is held back; whoever started the
 /// feed watches its progress.
-async fn open(
+pub(crate) async fn open(
     channel: Channel,
     mut client: RawClient,
     source: Source,
     request: SubscribeMetadataRequest,
-) -> Result<Streaming<SubscribeMetadataResponse>, Status> {
+) -> Result<Stream, Status> {
     match source {
         Source::Merged => Ok(client.subscribe_metadata(request).await?.into_inner()),
-        Source::Own => {
+        Source::Own | Source::Other => {
             // The same messages under a name that the schema leaves out.
             const PATH: &str = "/filer_pb.SeaweedFiler/SubscribeLocalMetadata";
             let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
@@ -91,15 +104,24 @@ async fn open(
     }
 }
 
-async fn relay(
-    mut stream: Streaming<SubscribeMetadataResponse>,
+/// Sends what the stream says to `sink`, and returns why it ended.
+pub(crate) async fn relay(
+    mut stream: Stream,
     source: Source,
     sink: &mpsc::Sender<(Source, Said)>,
 ) -> Status {
     loop {
-        let mut message = match stream.message().await {
+        let next = stream.message();
+        let next = match source {
+            // Nobody else watches over these.
+            Source::Other => timeout(SILENCE, next)
+                .await
+                .unwrap_or_else(|_| Err(silence(SILENCE))),
+            Source::Own | Source::Merged => next.await,
+        };
+        let mut message = match next {
             Ok(Some(message)) => message,
-            Ok(None) => return Status::ok("the filer ended the stream"),
+            Ok(None) => return Status::unknown("the filer ended the stream"),
             Err(status) => return status,
         };
         // A batch: the first event is the message itself, the rest nested.

@@ -4,22 +4,31 @@ use seaweed::pb;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::connection::Connection;
 use super::position::Position;
 use super::recent::Recent;
-use super::session::{Connection, End, Session};
+use super::session::{End, Session};
 use super::{Event, Notice, Subscription};
 use crate::Filer;
 use crate::backoff::Backoff;
 use crate::random::Random;
+
+/// What is added to our client id for following other filers; the feeds of the
+/// current one add 0 and 1.
+const OTHERS: i32 = 2;
+
+/// Distance of epochs: a filer refuses a stream that is not newer than one it
+/// still holds.
+const EPOCHS: i32 = 1000;
 
 /// What outlives a connection.
 pub(super) struct Hub {
     pub(super) filer: Filer,
     subscription: Subscription,
     sender: mpsc::Sender<Notice>,
-    /// How the filer tells our streams from those of others; two, because it
-    /// serves a lone filer's merged log as its own log.
-    client_ids: [i32; 2],
+    /// How filers tell our streams from those of others. Each feed adds its
+    /// number, because a lone filer's merged log is its own log to it.
+    client_id: i32,
     epoch: i32,
     /// Off once a batch was too large to be received.
     pub(super) batching: bool,
@@ -41,13 +50,13 @@ impl Hub {
     ) -> Self {
         // Positive, since a filer stores the negative for its own log, and
         // not 0, which means that there is no id.
-        let id = 1 + (Random::new().below(i32::MAX as u64 - 2) as i32);
+        let id = 1 + Random::new().below(1 << 30);
         let start = Position::new(subscription.since_ns, Instant::now());
         Self {
             filer,
             subscription,
             sender,
-            client_ids: [id, id + 1],
+            client_id: i32::try_from(id).unwrap_or(1),
             epoch: 0,
             batching: true,
             own: start.clone(),
@@ -100,18 +109,28 @@ impl Hub {
     }
 
     /// The request that opens a stream at `since_ns`.
-    pub(super) fn request(&mut self, feed: usize, since_ns: i64) -> pb::SubscribeMetadataRequest {
-        self.epoch += 1;
+    pub(super) fn request(&mut self, feed: i32, since_ns: i64) -> pb::SubscribeMetadataRequest {
+        // By more than a follower adds by itself within one session.
+        self.epoch = self.epoch.saturating_add(EPOCHS);
         pb::SubscribeMetadataRequest {
             client_name: self.filer.config().client_name.clone(),
             path_prefix: self.subscription.path_prefix.clone(),
             since_ns,
-            client_id: self.client_ids[feed],
+            client_id: self.client_id + feed,
             client_epoch: self.epoch,
             client_supports_batching: self.batching,
             client_supports_idle_heartbeat: true,
             ..Default::default()
         }
+    }
+
+    /// The filers beside the current one, and the requests to follow them.
+    pub(super) fn others(&mut self, current: usize) -> Vec<(usize, pb::SubscribeMetadataRequest)> {
+        let count = self.filer.config().addresses.len();
+        let others = (0..count).filter(|index| *index != current);
+        others
+            .map(|index| (index, self.request(OTHERS, 0)))
+            .collect()
     }
 
     /// The position from which the subscriber wants to know.
@@ -132,6 +151,11 @@ impl Hub {
         if self.recent.insert(&event) {
             self.tell(Notice::Event(event)).await;
         }
+    }
+
+    /// An event that the merged log will tell once more.
+    pub(super) async fn early(&mut self, event: Box<Event>) {
+        self.tell(Notice::Event(event)).await;
     }
 
     pub(super) async fn alive(&mut self, server_ts_ns: i64) {

@@ -1,30 +1,20 @@
 //! One connection of a subscription: its two feeds, and whether all is well.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use seaweed::pb;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
-use tonic::transport::Channel;
+use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
 
+use super::connection::{Connection, greet, ping};
 use super::feed::{Feed, Said, Source};
+use super::follower::follow;
 use super::hub::Hub;
-use crate::attempt::silence;
-use crate::configuration::Configuration;
 use crate::error::{describe, is_transport};
-use crate::peer::{CONFIGURATION, client};
-use crate::{Filer, RawClient};
 
 /// How long to hear nothing before asking whether the filer is there.
 const QUIET: Duration = Duration::from_secs(1);
-
-/// How long the answer may take. A filer under load answers this in
-/// milliseconds; one that takes longer cannot be relied on to push changes.
-const PROBE: Duration = Duration::from_secs(2);
 
 /// How many probes in a row may stay unanswered before the connection is given
 /// up. Until then a filer that was only stopped resumes without a gap; with
@@ -39,36 +29,6 @@ const RECHECK_ANSWER: Duration = Duration::from_secs(3);
 
 /// How many messages of the feeds wait for the session.
 const BACKLOG: usize = 1024;
-
-/// A connection that belongs to a subscription.
-pub(super) struct Connection {
-    pub(super) index: usize,
-    channel: Channel,
-    dialled: Arc<AtomicU64>,
-    /// Value of `dialled` while a session was live on it.
-    live_at: Option<u64>,
-}
-
-impl Connection {
-    pub(super) fn new(filer: &Filer, index: usize) -> Self {
-        let (channel, dialled) = filer.peer(index).private_channel();
-        Self {
-            index,
-            channel,
-            dialled,
-            live_at: None,
-        }
-    }
-
-    fn client(&self) -> RawClient {
-        client(self.channel.clone())
-    }
-
-    /// Whether this still is the very connection that was live before.
-    fn is_unbroken(&self) -> bool {
-        self.live_at == Some(self.dialled.load(Ordering::Acquire))
-    }
-}
 
 /// How a session ended.
 pub(super) struct End {
@@ -131,7 +91,7 @@ impl<'a> Session<'a> {
         };
         if hub.own.is_behind(clock_ns) {
             // The backlog will be skipped.
-            connection.live_at = None;
+            connection.forget_live();
         }
         let (own_ns, merged_ns) = if hub.has_been_live() {
             (hub.own.resume_ns(clock_ns), hub.merged.resume_ns(clock_ns))
@@ -141,6 +101,10 @@ impl<'a> Session<'a> {
         let (sink, said) = mpsc::channel(BACKLOG);
         let own = start(hub, &connection, Source::Own, own_ns, &sink);
         let merged = Merged::Running(start(hub, &connection, Source::Merged, merged_ns, &sink));
+        let mut others = Vec::new();
+        for (index, request) in hub.others(connection.index) {
+            others.push(follow(hub.filer.clone(), index, request, sink.clone()));
+        }
         let now = Instant::now();
         hub.own.opened(now);
         hub.merged.opened(now);
@@ -157,7 +121,7 @@ impl<'a> Session<'a> {
             reached: false,
         };
         let stop = session.listen(said).await;
-        drop(own);
+        drop((own, others));
         session.end(stop)
     }
 
@@ -185,7 +149,7 @@ impl<'a> Session<'a> {
                 }
                 () = sleep_until(alarm) => {
                     if probe.is_none() && self.quiet_since + QUIET <= Instant::now() {
-                        probe = Some(Box::pin(ask(self.connection.client())));
+                        probe = Some(Box::pin(ping(self.connection.client())));
                     }
                     self.check().await
                 }
@@ -201,6 +165,11 @@ impl<'a> Session<'a> {
     async fn hear(&mut self, source: Source, said: Said) -> Result<(), Stop> {
         let now = Instant::now();
         match said {
+            Said::Event(event) if source == Source::Other => {
+                self.hub.early(event).await;
+                return Ok(());
+            }
+            _ if source == Source::Other => return Ok(()),
             Said::Ended(status) => {
                 if status.code() == Code::OutOfRange && self.hub.batching {
                     // A batch above our message limit; alone each event fits.
@@ -225,6 +194,7 @@ impl<'a> Session<'a> {
         match source {
             Source::Own => self.own_moves = true,
             Source::Merged => self.merged_moves = true,
+            Source::Other => {}
         }
         Ok(())
     }
@@ -232,7 +202,7 @@ impl<'a> Session<'a> {
     fn position(&mut self, source: Source) -> &mut super::position::Position {
         match source {
             Source::Own => &mut self.hub.own,
-            Source::Merged => &mut self.hub.merged,
+            Source::Merged | Source::Other => &mut self.hub.merged,
         }
     }
 
@@ -278,7 +248,7 @@ impl<'a> Session<'a> {
             }
             Merged::Rechecking(_, until) if until <= now => {
                 // What the peer did meanwhile went unnoticed.
-                self.connection.live_at = None;
+                self.connection.forget_live();
                 return Err(Stop::Because("the filer is no longer alone".into()));
             }
             _ => {}
@@ -309,7 +279,7 @@ impl<'a> Session<'a> {
         }
         // Within a session the streams themselves are unbroken.
         let continuous = self.reached || self.connection.is_unbroken();
-        self.connection.live_at = Some(self.connection.dialled.load(Ordering::Acquire));
+        self.connection.mark_live();
         self.reached = true;
         let (index, signature) = (self.connection.index, self.signature);
         self.hub.resumed(index, signature, continuous).await;
@@ -356,44 +326,7 @@ fn start(
     since_ns: i64,
     sink: &mpsc::Sender<(Source, Said)>,
 ) -> Feed {
-    let request = hub.request(source as usize, since_ns);
+    let request = hub.request(source as i32, since_ns);
     let channel = connection.channel.clone();
     Feed::start(channel, connection.client(), source, request, sink.clone())
-}
-
-/// Learns who answers and what its clock says.
-async fn greet(filer: &Filer, connection: &Connection) -> Result<(i32, i64), Status> {
-    let patience = filer.patience();
-    let greeting = async {
-        let mut client = connection.client();
-        let answer = client
-            .get_filer_configuration(CONFIGURATION)
-            .await?
-            .into_inner();
-        let root = pb::LookupDirectoryEntryRequest {
-            directory: "/".into(),
-            name: String::new(),
-        };
-        let clock_ns = client
-            .lookup_directory_entry(root)
-            .await?
-            .into_inner()
-            .log_ts_ns;
-        let signature = answer.signature;
-        let address = filer.peer(connection.index).address.clone();
-        filer.learn(connection.index, Configuration::new(address, answer));
-        Ok((signature, clock_ns))
-    };
-    match timeout(patience, greeting).await {
-        Ok(greeting) => greeting,
-        Err(_) => Err(silence(patience)),
-    }
-}
-
-/// Asks something small, to see whether anybody answers.
-async fn ask(mut client: RawClient) -> Result<(), Status> {
-    match timeout(PROBE, client.get_filer_configuration(CONFIGURATION)).await {
-        Ok(answer) => answer.map(|_| ()),
-        Err(_) => Err(silence(PROBE)),
-    }
 }
