@@ -113,3 +113,65 @@ impl Cut {
         self.len * 11 >= self.piece_len * 10
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(size: u64, is_compressed: bool) -> Chunk {
+        Chunk {
+            file_id: FileId {
+                volume: 1,
+                key: 2,
+                cookie: 3,
+            },
+            offset: 1 << 40,
+            size,
+            modified_ts_ns: 1,
+            cipher_key: None,
+            is_compressed,
+            is_manifest: false,
+            sse: false,
+            e_tag: "".into(),
+        }
+    }
+
+    #[test]
+    fn usual_chunks_are_one_piece_and_large_ones_are_cut_without_gaps() {
+        let geometry = Geometry::for_memory(256 << 20);
+        for size in [1, 4096, 2 << 20, 4 << 20, 8 << 20] {
+            let cut = geometry.cut(&chunk(size, false), size - 1, 100);
+            assert_eq!((cut.key.part, cut.start), (Part::Whole, 0));
+            assert_eq!((cut.piece_len as u64, cut.len), (size, 1));
+        }
+        let large = chunk((64 << 20) + 5, false);
+        let mut at = 0;
+        while at < large.size {
+            let cut = geometry.cut(&large, at, u64::MAX);
+            assert_eq!(cut.key.part, Part::Range(at / (4 << 20)));
+            assert_eq!((cut.start, cut.at, cut.len), (at, 0, cut.piece_len));
+            at += cut.len as u64;
+        }
+        assert_eq!(at, large.size);
+        let opaque = geometry.cut(&chunk(64 << 20, true), 9 << 20, 7);
+        assert_eq!((opaque.key.part, opaque.at), (Part::Opened, 9 << 20));
+    }
+
+    #[test]
+    fn pieces_shrink_with_memory_so_that_several_fit() {
+        for memory in [0, 1, 4096, 64 << 10, 1 << 20, 8 << 20, 30 << 20, 1 << 40] {
+            let Geometry { part, whole } = Geometry::for_memory(memory);
+            assert!(part.is_power_of_two() && (PART_MIN..=PART).contains(&part));
+            assert!(part == PART_MIN || part * PARTS_IN_MEMORY <= memory);
+            assert_eq!(whole, 2 * part);
+        }
+    }
+
+    #[test]
+    fn only_what_costs_a_tenth_more_is_fetched_whole() {
+        let geometry = Geometry::for_memory(256 << 20);
+        let whole = |size, len| geometry.cut(&chunk(size, false), 0, len).is_nearly_whole();
+        assert!(whole(5000, 5000) && whole(5000, 8192) && whole(11_000, 10_000));
+        assert!(!whole(11_001, 10_000) && !whole(2 << 20, 128 << 10));
+    }
+}

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -222,13 +222,8 @@ impl Store {
         let _ = fs::remove_file(self.path(key, len));
     }
 
-    fn write_file(&self, path: &PathBuf, key: &DiskKey, data: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
+    fn write_file(&self, path: &Path, key: &DiskKey, data: &[u8]) -> io::Result<()> {
+        let mut file = self.create_in(path)?;
         let tail = format::tail(key, data);
         let mut parts = [IoSlice::new(data), IoSlice::new(&tail)];
         let mut parts = &mut parts[..];
@@ -243,19 +238,30 @@ impl Store {
         Ok(())
     }
 
-    fn move_in(&self, temporary: &PathBuf, key: &DiskKey, len: u64) -> io::Result<()> {
+    fn create_in(&self, path: &Path) -> io::Result<File> {
+        let create = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(path)
+        };
+        self.with_directory(path, create)
+    }
+
+    fn move_in(&self, temporary: &Path, key: &DiskKey, len: u64) -> io::Result<()> {
         let path = self.path(key, len);
-        match fs::rename(temporary, &path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // The first chunk in its directory, unless the whole place is gone.
-                if let Some(directory) = path.parent()
-                    && self.is_intact()
-                {
-                    place::create(directory)?;
-                }
-                fs::rename(temporary, &path)
+        self.with_directory(&path, || fs::rename(temporary, &path))
+    }
+
+    /// Makes the directory of `path` if that is missing: `path` may be the first in it, and
+    /// cleaners of temporary files remove empty directories. The place itself is not made
+    /// anew, since then it would have to be claimed again.
+    fn with_directory<T>(&self, path: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_intact() => {
+                path.parent().map_or(Ok(()), place::create)?;
+                act()
             }
-            moved => moved,
+            done => done,
         }
     }
 

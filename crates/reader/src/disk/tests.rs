@@ -29,6 +29,12 @@ fn shared(dir: &std::path::Path) -> Arc<Shared> {
     })
 }
 
+/// The only place below `dir`.
+fn place(dir: &std::path::Path) -> std::path::PathBuf {
+    let mut clusters = fs::read_dir(dir.join("riptide-cache-1")).unwrap();
+    clusters.next().unwrap().unwrap().path().join("0")
+}
+
 /// Lets the pause end, as thirty seconds would.
 fn end_pause(writer: &mut Writer) {
     assert!(writer.paused_until.is_some());
@@ -77,6 +83,35 @@ fn a_directory_that_becomes_usable_is_used() {
     end_pause(&mut writer);
     writer.write(&key(1), b"one");
     assert!(shared.store.read().as_ref().unwrap().contains(&key(1)));
+}
+
+#[test]
+fn what_is_kept_is_read_while_nothing_can_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = shared(dir.path());
+    let claimed = shared.claim();
+    let mut writer = Writer::new(Arc::clone(&shared), claimed);
+    writer.write(&key(1), b"one");
+    let temporary = place(dir.path()).join("tmp");
+    fs::remove_dir(&temporary).unwrap();
+    writer.write(&key(2), b"two");
+    assert_eq!(
+        shared.stats.disk_errors.get(),
+        0,
+        "an empty directory is made again"
+    );
+    fs::remove_dir(&temporary).unwrap();
+    fs::write(&temporary, b"in the way").unwrap();
+    writer.write(&key(3), b"three");
+    end_pause(&mut writer);
+    writer.write(&key(3), b"three");
+    assert_eq!(shared.stats.disk_dropped.get(), 2);
+    let store = shared.store.read().clone().unwrap();
+    for (number, expected) in [(1, b"one"), (2, b"two")] {
+        let mut kept = [0; 3];
+        assert!(store.read(&key(number), 0, &mut kept));
+        assert_eq!(&kept, expected);
+    }
 }
 
 #[test]
