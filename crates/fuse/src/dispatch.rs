@@ -22,6 +22,8 @@ use crate::running::{Running, Slot};
 use crate::{Errno, FileSystem, NodeId, Observer, Request};
 
 mod serve;
+#[cfg(test)]
+mod tests;
 
 /// How a request came and its reply goes.
 pub(crate) trait Backend {
