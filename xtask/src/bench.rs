@@ -25,6 +25,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use binary::riptide;
 use machine::Machine;
 use options::Options;
 use report::Report;

@@ -1,6 +1,7 @@
-//! What `make` does beyond cargo: `cargo xtask bench`.
+//! What `make` does beyond cargo: `cargo xtask demo`, `cargo xtask bench`.
 
 mod bench;
+mod demo;
 
 use std::env;
 
@@ -10,7 +11,8 @@ fn main() -> Result<()> {
     let mut words = env::args_os().skip(1);
     let task = words.next().unwrap_or_default();
     match task.to_str() {
+        Some("demo") => demo::run(words),
         Some("bench") => bench::run(words),
-        _ => bail!("usage: cargo xtask bench [--help]"),
+        _ => bail!("usage: cargo xtask demo [--keep] | bench [--help]"),
     }
 }

@@ -30,13 +30,14 @@ impl Programs {
     }
 }
 
-fn riptide() -> Result<PathBuf> {
+/// The `riptide` that `$RIPTIDE_BIN` names, or a new build in release mode.
+pub(crate) fn riptide() -> Result<PathBuf> {
     if let Some(named) = env::var_os(OVERRIDE) {
         let path = PathBuf::from(named);
         let canonical = path.canonicalize();
         return canonical.with_context(|| format!("{OVERRIDE} names {}", path.display()));
     }
-    eprintln!("bench: building riptide in release mode");
+    eprintln!("building riptide in release mode");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let built = Command::new(cargo)
         .args(["build", "--release", "--package=riptide", "--bin=riptide"])

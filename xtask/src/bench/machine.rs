@@ -13,7 +13,7 @@ use super::binary::Programs;
 use super::session;
 
 /// Facts without which a number means nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Machine {
     cpu: String,
     cores: usize,

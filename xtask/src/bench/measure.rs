@@ -32,7 +32,8 @@ impl Results {
         self.series.get(&(row.key, variant))
     }
 
-    fn push(&mut self, row: &'static Row, variant: Variant, sample: f64) {
+    /// Adds one more.
+    pub(crate) fn push(&mut self, row: &'static Row, variant: Variant, sample: f64) {
         self.series
             .entry((row.key, variant))
             .or_default()

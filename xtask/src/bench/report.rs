@@ -237,3 +237,57 @@ fn shown(series: &Series, row: &Row) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    /// The second workload's rows: throughput with bar 1, CPU time with bar 2.
+    fn results(ours: [f64; 3], cpu: f64) -> Results {
+        let mut results = Results::default();
+        let rows = WORKLOADS[1].rows;
+        for ours in ours {
+            results.push(&rows[0], Variant::Stock, 100.0);
+            results.push(&rows[0], Variant::Riptide, ours);
+        }
+        results.push(&rows[1], Variant::Stock, 1.0);
+        results.push(&rows[1], Variant::Riptide, cpu);
+        results
+    }
+
+    fn options() -> Options {
+        Options::parse(&[OsString::from("--quick")])
+    }
+
+    #[test]
+    fn a_bar_is_met_by_the_median_not_by_the_best() {
+        let options = options();
+        let fast = results([90.0, 130.0, 400.0], 0.5);
+        let report = Report::new(Machine::default(), &options, &fast);
+        assert_eq!(report.missed(), 0);
+        assert!(report.text().ends_with("2 of 2 bars met."));
+        let slow = results([90.0, 99.0, 400.0], 0.51);
+        let report = Report::new(Machine::default(), &options, &slow);
+        assert_eq!(report.missed(), 2);
+        assert!(report.text().contains("99.0 (400)"));
+        assert_eq!(report.json()["rows"][0]["met"], false);
+    }
+
+    #[test]
+    fn every_line_of_the_markdown_table_has_as_many_cells() {
+        let (options, results) = (options(), results([1.0, 2.0, 3.0], 0.1));
+        let markdown = Report::new(Machine::default(), &options, &results).markdown();
+        let lines: Vec<&str> = markdown.lines().filter(|l| l.starts_with('|')).collect();
+        assert_eq!(lines.len(), 4);
+        for line in lines {
+            assert_eq!(line.matches('|').count(), 10, "{line}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_about_three_digits() {
+        let shown = [1234.5, 56.78, 3.456, 0.1234].map(number);
+        assert_eq!(shown, ["1234", "56.8", "3.46", "0.123"]);
+    }
+}

@@ -1,0 +1,18 @@
+//! End-to-end tests: the real `riptide`, mounted on a real SeaweedFS.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod attributes;
+mod directories;
+mod disk_cache;
+mod fail_over;
+mod filer_restart;
+mod freshness;
+mod kinds;
+mod lifecycle;
+mod options;
+mod protected;
+mod read_only;
+mod semantics;
+mod statistics;
+mod stock;
+mod volume_restart;
