@@ -24,7 +24,7 @@ mod statfs;
 mod stats;
 mod tree;
 
-pub use config::MountConfig;
+pub use config::{MountConfig, RootAttr};
 pub use fs::{Mount, OpenError};
 pub use ids::IdMap;
 pub use locate::FilerLocator;

@@ -527,9 +527,8 @@ impl Tree {
         };
         let child = Child { entry, node, fence };
         let old = dir.children.insert(Arc::clone(name), child);
-        match old {
-            Some(old) => self.unlink_name(&old, parent, name),
-            None => dir.generation += 1,
+        if let Some(old) = old {
+            self.unlink_name(&old, parent, name);
         }
         if let Some(id) = linked {
             let names = self.link_names.entry(id).or_default();

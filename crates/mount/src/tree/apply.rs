@@ -85,12 +85,15 @@ impl Tree {
             return;
         };
         dir.touch(&at.name, seq);
+        if event.old.is_none() {
+            // The kernel's listing lacks the name, even if a look-up has seen it already.
+            dir.generation += 1;
+            self.told.push(Invalidation::Data(parent));
+        }
         let Some(child) = dir.children.get_mut(&at.name) else {
             let keep = dir.complete;
-            dir.generation += 1;
             self.told
                 .push(Invalidation::Name(parent, Arc::clone(&at.name)));
-            self.told.push(Invalidation::Data(parent));
             if keep {
                 let entry = (!linked).then_some(entry);
                 self.set_child(parent, &at.name, entry, None, event.ts_ns);
@@ -104,7 +107,6 @@ impl Tree {
             if node.is_none() {
                 self.told
                     .push(Invalidation::Name(parent, Arc::clone(&at.name)));
-                self.told.push(Invalidation::Data(parent));
             }
             return;
         }

@@ -17,7 +17,7 @@ pub(crate) struct Dir {
     pub(crate) children: BTreeMap<Arc<str>, Child>,
     /// Every name is in `children`: one that is not does not exist.
     pub(crate) complete: bool,
-    /// Grows with each change of the set of names.
+    /// Grows when a name comes or goes at the filer, not when one that was there is learned.
     pub(crate) generation: u64,
     /// The generation of the listing that the kernel may hold.
     pub(crate) cached_generation: u64,
