@@ -90,6 +90,9 @@ impl Tree {
             dir.generation += 1;
             self.told.push(Invalidation::Data(parent));
         }
+        let Some(dir) = self.dir_mut(parent) else {
+            return;
+        };
         let Some(child) = dir.children.get_mut(&at.name) else {
             let keep = dir.complete;
             self.told
