@@ -43,9 +43,10 @@ const USER_TIMEOUT: Duration = Duration::from_secs(10);
 const TCP_IDLE: Duration = Duration::from_secs(15);
 const TCP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// HTTP/2 pings. SeaweedFS closes a connection that pings more often than once
-/// a minute ("too_many_pings"), so these only clean up; faster detection comes
-/// from time limits on calls and from the subscription's heartbeats.
+/// HTTP/2 pings. A Go server closes a connection that pings more often than it
+/// likes, or while nothing is asked ("too_many_pings"), so these only clean up;
+/// faster detection comes from time limits on calls and from the subscription's
+/// probes and heartbeats.
 const PING_INTERVAL: Duration = Duration::from_secs(61);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -82,7 +83,7 @@ impl Dialer {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true);
+            .keep_alive_while_idle(false);
         Self {
             endpoint,
             host,

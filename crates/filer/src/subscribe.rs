@@ -11,7 +11,7 @@
 //!
 //! `SubscribeMetadata` is the same while a filer is alone. With peers it
 //! streams a log merged from all of them, and holds every event back until all
-//! peers are known to have passed it: typically 0.2 s, redelivering some, and
+//! peers are known to have passed it: 0.2 s to 2 s, redelivering some, and
 //! for as long as a peer is stalled nothing new at all, not even heartbeats.
 //!
 //! # What we make of it

@@ -158,4 +158,10 @@ async fn a_stalled_peer_does_not_delay_what_our_filer_does() {
     event(&mut notices, "f").await;
     println!("told after {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(1));
+
+    // What a third filer does would go unnoticed meanwhile, and that is said.
+    let (reason, after) = lost(&mut notices).await;
+    println!("the merged log is held back, noticed after {after:?}: {reason}");
+    cluster.cont_filer(1).unwrap();
+    assert_eq!(resumed(&mut notices).await, (true, false));
 }

@@ -7,7 +7,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::entries::{create, delete, file, rename, update};
-use common::{connect, event, lost, resumed, start, subscribe, until};
+use common::proxy::Proxy;
+use common::{config, connect, event, lost, resumed, start, subscribe, until};
 use filer::Notice;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,4 +140,57 @@ async fn a_stopped_filer_is_noticed_and_resumes_without_a_gap() {
     assert_eq!(resumed(&mut notices).await, (true, false));
     create(&filer.client(), "/a", file("after", "1")).await;
     event(&mut notices, "after").await;
+}
+
+/// A client that reaches the filer's gRPC port through `proxy` only.
+async fn connect_through(cluster: &cluster::Cluster, proxy: &Proxy) -> filer::Filer {
+    let address = format!("{}.{}", cluster.filer_http(), proxy.port);
+    filer::Filer::connect(config(&[address])).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_is_lost_at_once_and_what_happened_meanwhile_is_told() {
+    let cluster = start(1);
+    let proxy = Proxy::start(cluster.filer_grpc()).await;
+    let filer = connect_through(&cluster, &proxy).await;
+    let direct = connect(&cluster, &[0]).await;
+    let mut notices = subscribe(&filer).await;
+
+    proxy.cut();
+    let (reason, after) = lost(&mut notices).await;
+    println!("cut noticed after {after:?}: {reason}");
+    assert!(after < Duration::from_secs(1), "{after:?}");
+    create(&direct.client(), "/a", file("meanwhile", "1")).await;
+    proxy.restore();
+    // It may be another process for all we know, although the log goes on.
+    let start = Instant::now();
+    let (mut resumed, mut told) = (false, false);
+    while !(resumed && told) {
+        match until(&mut notices, |_| true).await {
+            Notice::Resumed { continuous, .. } => {
+                assert!(!continuous);
+                resumed = true;
+            }
+            Notice::Event(e) => told |= e.new.is_some_and(|new| new.name == "meanwhile"),
+            _ => {}
+        }
+    }
+    println!("resumed and told after {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_network_is_noticed_within_seconds() {
+    let cluster = start(1);
+    let proxy = Proxy::start(cluster.filer_grpc()).await;
+    let filer = connect_through(&cluster, &proxy).await;
+    let mut notices = subscribe(&filer).await;
+    for _ in 0..2 {
+        proxy.silence();
+        let (reason, after) = lost(&mut notices).await;
+        println!("silence noticed after {after:?}: {reason}");
+        assert!(after < Duration::from_secs(6), "{after:?}");
+        proxy.restore();
+        // The connection itself was never broken.
+        assert_eq!(resumed(&mut notices).await, (true, false));
+    }
 }

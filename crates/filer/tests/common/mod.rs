@@ -9,6 +9,7 @@ use cluster::Cluster;
 use filer::{Event, Filer, FilerConfig, Notice, Notices, Subscription};
 
 pub mod entries;
+pub mod proxy;
 
 /// Long enough for a loaded machine; only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(40);
