@@ -88,6 +88,15 @@ fn put(directory: &str, entry: &Arc<Entry>, ts_ns: i64) -> Moved {
     event(None, Some((placed, Arc::clone(entry))), ts_ns)
 }
 
+fn rewritten(directory: &str, entry: &Arc<Entry>, ts_ns: i64) -> Moved {
+    let placed = at(directory, &entry.name);
+    event(
+        Some(placed.clone()),
+        Some((placed, Arc::clone(entry))),
+        ts_ns,
+    )
+}
+
 fn size_of(tree: &Tree, node: NodeId) -> u64 {
     tree.content(node).unwrap().entry.size
 }
@@ -122,7 +131,7 @@ fn an_event_updates_what_the_kernel_knows() {
     let mut tree = tree();
     let node = learn(&mut tree, ROOT, entry("a", 1), 10).node;
     let _ = tree.take_told();
-    tree.apply(put("/", &entry("a", 2), 11));
+    tree.apply(rewritten("/", &entry("a", 2), 11));
     assert_eq!(size_of(&tree, node), 2);
     assert_eq!(tree.take_told(), [Invalidation::Data(node)]);
 }
@@ -132,7 +141,7 @@ fn an_event_older_than_the_answer_changes_nothing() {
     let mut tree = tree();
     let node = learn(&mut tree, ROOT, entry("a", 2), 11).node;
     let _ = tree.take_told();
-    tree.apply(put("/", &entry("a", 1), 11));
+    tree.apply(rewritten("/", &entry("a", 1), 11));
     tree.apply(event(Some(at("/", "a")), None, 9));
     assert_eq!(size_of(&tree, node), 2);
     assert_eq!(tree.take_told(), []);
@@ -295,6 +304,22 @@ fn a_listed_name_that_the_kernel_believed_free_is_told() {
         told.contains(&Invalidation::Name(ROOT, "a".into())),
         "{told:?}"
     );
+}
+
+#[test]
+fn the_kernel_keeps_its_listing_until_a_name_comes_or_goes() {
+    let mut tree = tree();
+    assert!(!tree.keep_listing(ROOT), "it has none yet");
+    assert!(tree.listed(ROOT, "/", &[listed(&entry("a", 1))], 10, tree.seq()));
+    learn(&mut tree, ROOT, entry("a", 1), 11);
+    tree.apply(rewritten("/", &entry("a", 2), 12));
+    assert!(tree.keep_listing(ROOT));
+    // A look-up sees the new name before its event says so.
+    learn(&mut tree, ROOT, entry("b", 1), 20);
+    tree.apply(put("/", &entry("b", 1), 15));
+    assert!(tree.take_told().contains(&Invalidation::Data(ROOT)));
+    assert!(!tree.keep_listing(ROOT));
+    assert!(tree.keep_listing(ROOT));
 }
 
 #[test]
