@@ -101,9 +101,9 @@ impl Entry {
         let kind = kind(entry.is_directory, &attributes);
 
         let mtime = time::stamp(attributes.mtime, attributes.mtime_ns);
-        let or_mtime = |seconds, nanos| match (seconds, nanos) {
-            (0, 0) => mtime,
-            _ => time::stamp(seconds, nanos),
+        let or_mtime = |seconds, nanos| match time::is_known(seconds, nanos) {
+            true => time::stamp(seconds, nanos),
+            false => mtime,
         };
         let size = match kind {
             Kind::Symlink => attributes.symlink_target.len() as u64,

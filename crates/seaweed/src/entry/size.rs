@@ -1,5 +1,6 @@
 //! How long a file is. Four places may know, and they need not agree.
 
+use super::time;
 use crate::{Chunk, Remote, pb};
 
 /// Length in bytes, at most `i64::MAX` as for any file.
@@ -27,5 +28,5 @@ pub(super) fn size(
 /// the entry. Unlike other writers it notes the time of a change, and it always keeps the
 /// attribute right.
 fn is_changed_by_mount(attributes: &pb::FuseAttributes) -> bool {
-    (attributes.ctime, attributes.ctime_ns) != (0, 0)
+    time::is_known(attributes.ctime, attributes.ctime_ns)
 }

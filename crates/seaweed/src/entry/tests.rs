@@ -85,6 +85,14 @@ fn missing_attributes_have_defaults() {
     }));
     assert_eq!((entry.ctime, entry.atime), (entry.mtime, entry.mtime));
     assert_eq!((entry.nlink, &entry.hard_link_id), (1, &None));
+    let made_by_a_filer = read(file(pb::FuseAttributes {
+        mtime: 10,
+        ctime: -62_135_596_800,
+        atime: -62_135_596_800,
+        ..Default::default()
+    }));
+    assert_eq!(made_by_a_filer.ctime, made_by_a_filer.mtime);
+    assert_eq!(made_by_a_filer.atime, made_by_a_filer.mtime);
     let bare = read(pb::Entry {
         name: "bare".into(),
         is_directory: true,
@@ -143,6 +151,19 @@ fn inline_content_counts_where_the_attribute_is_missing() {
         .size
     };
     assert_eq!((with(0), with(3), with(6), with(9)), (6, 3, 6, 9));
+    let never_changed = file(pb::FuseAttributes {
+        ctime: -62_135_596_800,
+        ..Default::default()
+    });
+    let content = Bytes::from_static(b"inline");
+    assert_eq!(
+        read(pb::Entry {
+            content,
+            ..never_changed
+        })
+        .size,
+        6
+    );
 }
 
 #[test]

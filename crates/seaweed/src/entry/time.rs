@@ -15,6 +15,14 @@ pub(super) fn stamp(seconds: i64, nanos: i32) -> SystemTime {
     moment.unwrap_or(UNIX_EPOCH)
 }
 
+/// Whether a time was ever set. Filers store Go's zero time for times that nobody gave them,
+/// among others in directories they make by themselves.
+pub(super) fn is_known(seconds: i64, nanos: i32) -> bool {
+    (seconds, nanos) != (0, 0) && seconds != GO_ZERO
+}
+
+/// The first of January of the year 1.
+const GO_ZERO: i64 = -62_135_596_800;
 /// Nanoseconds of the last moment of a second.
 const NANOS_MAX: i32 = 999_999_999;
 
@@ -27,6 +35,12 @@ mod tests {
         assert_eq!(stamp(0, 0), UNIX_EPOCH);
         assert_eq!(stamp(3, 5), UNIX_EPOCH + Duration::new(3, 5));
         assert_eq!(stamp(-1, 999_999_999), UNIX_EPOCH - Duration::new(0, 1));
+    }
+
+    #[test]
+    fn the_zero_times_of_c_and_go_are_unknown() {
+        assert!(!is_known(0, 0) && !is_known(-62_135_596_800, 0));
+        assert!(is_known(0, 1) && is_known(-1, 0) && is_known(1, 0));
     }
 
     #[test]
