@@ -82,8 +82,6 @@ fn message(chunk: &Chunk) -> pb::FileChunk {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-
     #[test]
     fn reads_return_what_a_naive_model_holds(
         writes in prop::collection::vec(write(), 0..12),
@@ -183,6 +181,31 @@ fn eight_threads_on_one_handle_read_a_mixed_file_right() {
                 });
             }
         });
+    }
+}
+
+#[test]
+fn a_chunk_that_one_entry_shows_in_part_is_read_whole_by_another() {
+    for kind in [Kind::Plain, Kind::Gzip, Kind::Cipher] {
+        // The second is larger than what is fetched whole, its parts are not.
+        for clear_len in [20_000, 6_000_000] {
+            let shelf = Shelf::new();
+            let clear = noise(2, clear_len);
+            let whole = chunk(&shelf, kind, 0, &clear, clear_len as u64, 1);
+            let reader = open(&shelf, 16 << 20);
+            let stream = Stream::new();
+            for size in [clear_len / 4, clear_len / 2, clear_len, clear_len / 3] {
+                let shown = Chunk {
+                    size: size as u64,
+                    ..whole.clone()
+                };
+                let view = reader.resolve(&patient(), &[shown], size as u64).unwrap();
+                for _ in 0..2 {
+                    let got = read(&reader, &view, &stream, 0, clear_len).unwrap();
+                    assert!(got == clear[..size], "{size} of {kind:?}");
+                }
+            }
+        }
     }
 }
 

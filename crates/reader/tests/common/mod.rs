@@ -86,10 +86,9 @@ impl Shelf {
 
     /// Waits until `count` requests stand at the gate.
     pub fn wait_at_gate(&self, count: usize) {
-        let mut state = self.gate.state.lock();
-        while state.1 < count {
-            self.gate.changed.wait(&mut state);
-        }
+        eventually("requests stand at the gate", || {
+            self.gate.state.lock().1 >= count
+        });
     }
 
     pub fn requests(&self) -> u64 {
@@ -105,7 +104,6 @@ impl Shelf {
         let mut state = self.gate.state.lock();
         if state.0 {
             state.1 += 1;
-            self.gate.changed.notify_all();
             while state.0 {
                 self.gate
                     .changed
