@@ -1,0 +1,21 @@
+//! Tells the program which commit it is built from, where there is a repository and git.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    // HEAD changes with the branch, its log with each commit.
+    for file in [".git/HEAD", ".git/logs/HEAD"] {
+        println!("cargo:rerun-if-changed={root}/{file}");
+    }
+    let git = Command::new("git")
+        .args(["-C", root, "rev-parse", "--short=12", "HEAD"])
+        .output();
+    if let Ok(output) = git
+        && output.status.success()
+    {
+        let commit = String::from_utf8_lossy(&output.stdout);
+        println!("cargo:rustc-env=RIPTIDE_COMMIT={}", commit.trim());
+    }
+}

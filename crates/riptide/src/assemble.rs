@@ -1,0 +1,279 @@
+//! From options to a file system: every room is built and joined here, and nowhere else.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use fabric::{Access, HttpConfig, HttpRoute, HttpStats};
+use filer::{Filer, FilerConfig, VolumeMap};
+use fuse::Negotiated;
+use mount::{FilerLocator, IdMap, Mount, MountConfig, MountStats, RootAttr};
+use reader::{DiskConfig, Reader, ReaderConfig};
+use seaweed::security::{HttpsClient, Security};
+use serde_json::json;
+use stats::{Export, Exporter, Health, Registry, Summary};
+
+use crate::options::{MountOptions, VolumeServerAccess};
+
+/// A file system ready to be mounted, and its numbers.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The file system.
+    pub mount: Arc<Mount>,
+    /// What the operations count.
+    pub stats: Arc<MountStats>,
+    /// Everything there is to show.
+    pub registry: Arc<Registry>,
+    /// The first column of `/proc/mounts`.
+    pub source: String,
+}
+
+/// Connects to the filer and builds the file system on top of it. `over` are the attributes of
+/// the directory that will be mounted over.
+///
+/// # Errors
+/// Names what is missing: the filer that does not answer, the certificate that cannot be read,
+/// the cache directory that cannot be used.
+pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Assembled> {
+    let security = Security::load(options.config_dir.as_deref())?;
+    if let Some(source) = &security.source {
+        tracing::info!(file = %source.display(), "using security settings");
+    }
+    let filer = Filer::connect(FilerConfig {
+        addresses: options.tree.filers.clone(),
+        client_name: "riptide".to_owned(),
+        tls: security.grpc.clone(),
+        retry: options.data.retry,
+        data_center: options.data.data_center.clone(),
+    })
+    .await?;
+    let configuration = filer.configuration();
+    tracing::info!(
+        filer = %configuration.filer,
+        version = configuration.version,
+        "connected"
+    );
+
+    let http_stats = Arc::new(HttpStats::new());
+    let runtime = tokio::runtime::Handle::current();
+    let locator = FilerLocator::new(VolumeMap::new(filer.clone()), runtime);
+    let route = HttpRoute::new(
+        http_config(options, &security)?,
+        Arc::new(locator),
+        Arc::clone(&http_stats),
+    );
+    let cluster = cluster_name(&configuration);
+    let reader = Reader::open(reader_config(options, cluster), Arc::new(route))
+        .context("opening the caches")?;
+    let reader_stats = Arc::clone(reader.stats());
+
+    let stats = Arc::new(MountStats::default());
+    let config = mount_config(options, over);
+    let mount = Mount::open(config, filer.clone(), reader, Arc::clone(&stats)).await?;
+
+    let registry = Arc::new(registry(options, &stats));
+    registry.add(Arc::clone(&stats) as Arc<dyn Export>);
+    registry.add(reader_stats);
+    registry.add(http_stats);
+    registry.add(Arc::new(FilerNumbers(filer)));
+    Ok(Assembled {
+        mount: Arc::new(mount),
+        stats,
+        registry,
+        source: source(options),
+    })
+}
+
+impl Over {
+    /// Those of a directory.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mtime: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        }
+    }
+}
+
+/// Attributes of the directory that is mounted over.
+#[derive(Debug, Clone, Copy)]
+pub struct Over {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last change.
+    pub mtime: SystemTime,
+}
+
+fn http_config(options: &MountOptions, security: &Security) -> anyhow::Result<HttpConfig> {
+    let access = match options.data.access {
+        VolumeServerAccess::Direct => Access::Direct,
+        VolumeServerAccess::PublicUrl => Access::PublicUrl,
+        VolumeServerAccess::FilerProxy => {
+            let filers = options.tree.filers.iter();
+            Access::FilerProxy(filers.map(|filer| filer.http()).collect())
+        }
+    };
+    let tls = security.https.as_ref().map(https_config).transpose()?;
+    Ok(HttpConfig {
+        access,
+        retry: options.data.retry,
+        read_key: security.read_key.clone(),
+        filer_read_key: security.filer_read_key.clone(),
+        tls,
+        ..HttpConfig::default()
+    })
+}
+
+fn https_config(settings: &HttpsClient) -> anyhow::Result<Arc<fabric::http::ClientConfig>> {
+    fabric::http::client_config(settings).context("https.client in security.toml")
+}
+
+fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
+    let disk = (options.data.disk_bytes > 0).then(|| DiskConfig {
+        dir: options.data.cache_dir.clone(),
+        capacity_bytes: options.data.disk_bytes,
+        cluster,
+    });
+    ReaderConfig {
+        memory_bytes: usize::try_from(options.data.memory_bytes).unwrap_or(usize::MAX),
+        disk,
+        concurrent: options.data.concurrent_readers,
+        ..ReaderConfig::default()
+    }
+}
+
+/// What tells the file ids of one cluster from those of another. A filer's signature is kept in
+/// its store, so it survives restarts; filers that say more say the cluster's own identity.
+fn cluster_name(configuration: &filer::Configuration) -> String {
+    if configuration.cluster_id.is_empty() {
+        format!("filer-{:08x}", configuration.signature)
+    } else {
+        configuration.cluster_id.clone()
+    }
+}
+
+fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
+    MountConfig {
+        filer_path: options.tree.path.clone(),
+        meta_ttl: options.metadata.ttl,
+        dir_max_entries: options.metadata.dir_max_entries,
+        dir_idle_evict: options.metadata.dir_idle_evict,
+        uid_map: IdMap::new(options.point.uid_map.clone()),
+        gid_map: IdMap::new(options.point.gid_map.clone()),
+        include_system_entries: options.tree.include_system_entries,
+        disable_xattr: options.point.disable_xattr,
+        dir_nlink: options.metadata.dir_nlink,
+        df_logical: options.tree.df_logical,
+        collection: options.tree.collection.clone(),
+        replication: options.tree.replication.clone(),
+        disk_type: options.tree.disk.clone(),
+        ttl: match options.tree.ttl_seconds {
+            0 => String::new(),
+            seconds => format!("{}m", seconds.div_ceil(60)),
+        },
+        root: RootAttr {
+            perm: 0o777 & !options.point.umask,
+            uid: over.uid,
+            gid: over.gid,
+            mtime: over.mtime,
+        },
+        retry: options.data.retry,
+    }
+}
+
+fn registry(options: &MountOptions, stats: &Arc<MountStats>) -> Registry {
+    let info = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "dir": options.point.dir,
+        "filers": options.tree.filers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "filer_path": options.tree.path,
+    });
+    let (summary, health) = (Arc::clone(stats), Arc::clone(stats));
+    Registry::new(
+        info,
+        move || {
+            let reads = summary.read_time.snapshot();
+            Summary {
+                enabled: false,
+                total_reads: reads.count(),
+                total_bytes_read: summary.bytes_read.get(),
+                avg_latency_ns: reads.mean_ns(),
+                ..Summary::default()
+            }
+        },
+        move || {
+            let mut reasons = Vec::new();
+            if !health.is_trusted() {
+                reasons.push("the filer's events are not being received".to_owned());
+            }
+            Health::from_reasons(reasons)
+        },
+    )
+}
+
+/// As `weed mount` shows it: the filers, and the path.
+fn source(options: &MountOptions) -> String {
+    let filers: Vec<String> = options
+        .tree
+        .filers
+        .iter()
+        .map(|filer| filer.http())
+        .collect();
+    let default = || format!("{}:{}", filers.join("+"), options.tree.path);
+    options.point.volume_name.clone().unwrap_or_else(default)
+}
+
+/// How the filers answer.
+struct FilerNumbers(Filer);
+
+impl Export for FilerNumbers {
+    fn export(&self, to: &mut dyn Exporter) {
+        let seen = self.0.stats();
+        let help = "Times another filer took over.";
+        to.counter("filer_fail_overs", help, &[], seen.fail_overs);
+        for peer in seen.peers {
+            let address = peer.address.to_string();
+            let labels = [("filer", address.as_str())];
+            to.counter("filer_calls", "Calls answered.", &labels, peer.calls);
+            to.counter("filer_errors", "Calls refused.", &labels, peer.errors);
+            to.counter(
+                "filer_failures",
+                "Calls not answered.",
+                &labels,
+                peer.failures,
+            );
+        }
+    }
+}
+
+/// What was agreed with the kernel.
+pub(crate) struct KernelNumbers(pub(crate) Negotiated);
+
+impl Export for KernelNumbers {
+    fn export(&self, to: &mut dyn Exporter) {
+        let agreed = &self.0;
+        let minor = agreed.minor.to_string();
+        let labels = [("protocol_minor", minor.as_str()), ("transport", "dev")];
+        to.gauge(
+            "fuse_session",
+            "What was agreed with the kernel.",
+            &labels,
+            1.0,
+        );
+        let max_read = f64::from(agreed.max_read);
+        to.gauge("fuse_max_read_bytes", "Largest READ.", &[], max_read);
+        if let Some(Ok(kib)) = agreed.read_ahead_kb {
+            let bytes = f64::from(kib) * 1024.0;
+            to.gauge(
+                "fuse_read_ahead_bytes",
+                "The kernel's read-ahead.",
+                &[],
+                bytes,
+            );
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The subcommands, and the clap commands made from them.
+//!
+//! clap parses what [`rewrite`](crate::flags::rewrite()) wrote down and
+//! generates the shell completions. Help, man page and docs/FLAGS.md are
+//! rendered by our own modules, since clap would show `--name` where users of
+//! `weed` write `-name`.
+
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
+
+use crate::flags::logging::LOGGING;
+use crate::flags::mount;
+use crate::flags::{Flag, Kind, Section};
+
+/// One subcommand.
+#[derive(Debug)]
+pub struct Subcommand {
+    /// The word that starts it.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// More about it, for its own help.
+    pub details: &'static str,
+    /// The words it takes besides flags, all of them wanted unless in brackets.
+    pub words: &'static [&'static str],
+    /// What its usage line shows of its flags.
+    pub usage: &'static str,
+    /// Its own flags by subject.
+    pub sections: &'static [&'static Section],
+}
+
+/// All of them, in the order they are listed.
+pub static SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "mount",
+        about: "Mount a SeaweedFS filer as a folder",
+        details: "Stays in the foreground until it is unmounted, by riptide umount DIR, by Ctrl-C or by SIGTERM. \
+                  This version mounts read-only: whatever would change the tree answers EROFS.",
+        words: &[],
+        usage: "-filer=HOST:PORT[,HOST:PORT...] -dir=DIR [flags]",
+        sections: &mount::ALL,
+    },
+    Subcommand {
+        name: "umount",
+        about: "Unmount it",
+        details: "",
+        words: &["DIR"],
+        usage: "[-l]",
+        sections: &[&UMOUNT],
+    },
+    Subcommand {
+        name: "stats",
+        about: "Show what a mount does, live",
+        details: "Asks the mount over its local socket; no port has to be open for that.",
+        words: &["DIR"],
+        usage: "[-json] [-once]",
+        sections: &[&STATS],
+    },
+    Subcommand {
+        name: "dev",
+        about: "Start a throw-away SeaweedFS and mount it",
+        details: "Everything runs on free ports of this machine and in a temporary folder; \
+                  Ctrl-C ends and removes it. The weed program has to be installed.",
+        words: &[],
+        usage: "[-dir=DIR] [-files=N]",
+        sections: &[&DEV],
+    },
+    Subcommand {
+        name: "completions",
+        about: "Print completions for a shell",
+        details: "",
+        words: &["bash|zsh|fish"],
+        usage: "",
+        sections: &[],
+    },
+    Subcommand {
+        name: "man",
+        about: "Print the man page",
+        details: "",
+        words: &[],
+        usage: "",
+        sections: &[],
+    },
+    Subcommand {
+        name: "version",
+        about: "Print the version",
+        details: "",
+        words: &[],
+        usage: "",
+        sections: &[],
+    },
+    Subcommand {
+        name: "help",
+        about: "Explain a subcommand",
+        details: "",
+        words: &["[SUBCOMMAND]"],
+        usage: "",
+        sections: &[],
+    },
+];
+
+static UMOUNT: Section = Section {
+    title: "Flags",
+    flags: &[Flag::switch("l")
+        .help("Detach it at once, even if it is in use.")
+        .ours()],
+};
+
+static STATS: Section = Section {
+    title: "Flags",
+    flags: &[
+        Flag::switch("json").help("Print JSON.").ours(),
+        Flag::switch("once")
+            .help("Print once instead of each second.")
+            .ours(),
+    ],
+};
+
+static DEV: Section = Section {
+    title: "Flags",
+    flags: &[
+        Flag::folder("dir")
+            .help("The folder to mount on; a temporary one when empty.")
+            .ours(),
+        Flag::int("files", 0, 100_000)
+            .default("10")
+            .help("How many sample files are put in.")
+            .ours(),
+    ],
+};
+
+impl Subcommand {
+    /// Its own sections and those every subcommand takes.
+    pub fn all_sections(&self) -> Vec<&'static Section> {
+        let mut sections = self.sections.to_vec();
+        if !sections
+            .iter()
+            .any(|section| std::ptr::eq(*section, &LOGGING))
+        {
+            sections.push(&LOGGING);
+        }
+        sections
+    }
+}
+
+/// The subcommand called `name`.
+pub fn by_name(name: &str) -> Option<&'static Subcommand> {
+    SUBCOMMANDS
+        .iter()
+        .find(|subcommand| subcommand.name == name)
+}
+
+/// The names of all subcommands.
+pub fn command_names() -> impl Iterator<Item = &'static str> {
+    SUBCOMMANDS.iter().map(|subcommand| subcommand.name)
+}
+
+/// The whole command line as clap knows it.
+pub fn clap_command() -> Command {
+    Command::new("riptide")
+        .about("Mount SeaweedFS, fast")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .subcommands(SUBCOMMANDS.iter().map(clap_subcommand))
+}
+
+fn clap_subcommand(subcommand: &Subcommand) -> Command {
+    let sections = subcommand.all_sections();
+    Command::new(subcommand.name)
+        .about(subcommand.about)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .args(sections.iter().flat_map(|section| {
+            let args = section.flags.iter().map(clap_flag);
+            args.map(|arg| arg.help_heading(section.title))
+        }))
+        .arg(
+            Arg::new("help")
+                .long("help")
+                .help("Explain this subcommand")
+                .action(ArgAction::SetTrue),
+        )
+        .args(subcommand.words.iter().enumerate().map(|(at, word)| {
+            let arg = Arg::new(*word).index(at + 1);
+            arg.value_parser(value_parser!(std::ffi::OsString))
+                .value_hint(if *word == "DIR" {
+                    ValueHint::DirPath
+                } else {
+                    ValueHint::Other
+                })
+        }))
+}
+
+fn clap_flag(flag: &Flag) -> Arg {
+    let arg = Arg::new(flag.name)
+        .long(flag.name)
+        .help(flag.help.trim_end_matches('.'));
+    match flag.kind {
+        Kind::Bool => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(["true", "false"])
+            .hide_possible_values(true),
+        kind => arg
+            .num_args(1)
+            .allow_hyphen_values(true)
+            .value_name(flag.value_word().unwrap_or("value"))
+            .value_parser(value_parser!(std::ffi::OsString))
+            .value_hint(match kind {
+                Kind::Folder => ValueHint::DirPath,
+                Kind::File => ValueHint::FilePath,
+                _ => ValueHint::Other,
+            }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_nothing_wrong_with_the_commands() {
+        clap_command().debug_assert();
+    }
+
+    #[test]
+    fn only_what_exists_is_listed() {
+        let names: Vec<_> = command_names().collect();
+        assert_eq!(
+            names,
+            [
+                "mount",
+                "umount",
+                "stats",
+                "dev",
+                "completions",
+                "man",
+                "version",
+                "help"
+            ]
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! The flags of `riptide mount`, by subject.
+
+use crate::flags::logging::LOGGING;
+use crate::flags::{Flag, Section};
+
+const READ_ONLY: &str = "this version mounts read-only";
+const GO_ONLY: &str = "it belongs to the Go program";
+const NO_PEERS: &str = "chunks are not shared between mounts in this version";
+const NO_FABRIC: &str = "there is no fabric in this version yet: reads go over HTTP";
+
+/// Largest number of MiB a flag takes: a TiB of MiBs, so that bytes fit in 64 bits.
+const MAX_MIB: i64 = 1 << 40;
+const MANY: i64 = i64::MAX;
+
+/// Every section, in the order they are shown.
+pub static ALL: [&Section; 9] = [
+    &TREE, &POINT, &READING, &METADATA, &KERNEL, &FABRIC, &WRITING, &WATCHING, &LOGGING,
+];
+
+/// What is mounted.
+pub static TREE: Section = Section {
+    title: "What is mounted",
+    flags: &[
+        Flag::text("filer")
+            .default("localhost:8888")
+            .help("Filers as host:port[.grpcPort], separated by commas; the mount fails over between them."),
+        Flag::text("filer.path")
+            .default("/")
+            .help("The folder of the filer that becomes the root of the mount."),
+        Flag::switch("includeSystemEntries")
+            .help("Show the filer's own folders, /topics and /etc, in its root."),
+        Flag::text("collection").help("Collection whose space df reports; all of them when empty."),
+        Flag::int("collectionQuotaMB", 0, MAX_MIB)
+            .help("Quota in MiB for the collection.")
+            .ignored(READ_ONLY),
+        Flag::text("replication").help("Replication whose space df reports."),
+        Flag::text("disk").help("Disk type whose space df reports: hdd, ssd or any tag."),
+        Flag::int("ttl", 0, i32::MAX as i64).help("Time to live in seconds whose space df reports."),
+        Flag::switch("df.logical")
+            .help("Report sizes of data to df, not the space it takes with its replicas and parity."),
+    ],
+};
+
+/// Where and as whose it appears.
+pub static POINT: Section = Section {
+    title: "Mount point and permissions",
+    flags: &[
+        Flag::folder("dir").default(".").help("The folder to mount on."),
+        Flag::switch("dirAutoCreate").help("Create that folder when it does not exist."),
+        Flag::switch("nonempty").help("Mount even if that folder is not empty; what it holds is hidden meanwhile."),
+        Flag::switch("autofs").help("Mount even if an autofs trigger is mounted on that folder."),
+        Flag::switch("allowOthers")
+            .default("true")
+            .help("Let other users than the one who mounts into the file system."),
+        Flag::switch("defaultPermissions")
+            .default("true")
+            .help("Let the kernel check permissions by owner, group and mode."),
+        Flag::text("map.uid").help("User ids as local:filer pairs separated by commas, applied in both directions."),
+        Flag::text("map.gid").help("Group ids as local:filer pairs separated by commas, applied in both directions."),
+        Flag::text("umask")
+            .default("022")
+            .help("Octal mask for the modes of the cache folders."),
+        Flag::switch("readOnly").help("Mount read-only as the kernel sees it; this version never writes either way."),
+        Flag::text("volumeName").help("Name of the mount in mount and df, instead of the filers and the folder."),
+        Flag::switch("disableXAttr").help("Answer ENOTSUP for every extended attribute."),
+        Flag::text("localSocket")
+            .help("Socket for weed shell; /tmp/seaweedfs-mount-<hash of dir>.sock when empty.")
+            .ignored("weed shell cannot configure the mount in this version; riptide stats finds its own socket"),
+        Flag::switch("sys.novncache")
+            .help("Disable the cache of vnode names.")
+            .ignored("it is for macOS only"),
+        Flag::int("windows.uid", i64::MIN, MANY)
+            .help("User id of entries created from Windows.")
+            .ignored("it is for Windows only"),
+        Flag::int("windows.gid", i64::MIN, MANY)
+            .help("Group id of entries created from Windows.")
+            .ignored("it is for Windows only"),
+    ],
+};
+
+/// How file data is found and kept.
+pub static READING: Section = Section {
+    title: "Reading and caching data",
+    flags: &[
+        Flag::int("readerCacheSizeMB", 1, MAX_MIB)
+            .default("256")
+            .help("Memory in MiB for downloaded data of all files."),
+        Flag::folder("cacheDir")
+            .default("/tmp")
+            .help("Folder for the disk cache, which survives a remount."),
+        Flag::int("cacheCapacityMB", 0, MAX_MIB)
+            .default("128")
+            .help("Size of the disk cache in MiB; 0 turns it off."),
+        Flag::int("concurrentReaders", 1, MANY)
+            .default("128")
+            .help("How many chunks are fetched at a time; more than 128 count as 128."),
+        Flag::duration("readRetryTime")
+            .default("6s")
+            .help("How long a read that fails is tried again; less than 1s counts as 1s."),
+        Flag::one_of("volumeServerAccess", &["direct", "publicUrl", "filerProxy"])
+            .default("direct")
+            .help("How volume servers are reached: by their url, by their publicUrl, or through the filer."),
+        Flag::text("dataCenter").help("Data center whose replicas are read first."),
+        Flag::int("memoryLimitMB", 0, MAX_MIB)
+            .help("Soft limit in MiB of the Go heap.")
+            .ignored("there is no Go heap; -readerCacheSizeMB bounds the memory for data"),
+    ],
+};
+
+/// How names and attributes are kept.
+pub static METADATA: Section = Section {
+    title: "Metadata",
+    flags: &[
+        Flag::int("cacheMetaTtlSec", 0, u32::MAX as i64)
+            .default("60")
+            .help(
+                "Seconds for which the kernel keeps names and attributes; changes elsewhere are pushed to it meanwhile.",
+            ),
+        Flag::int("cacheDirMaxEntries", 0, MANY)
+            .default("100000")
+            .help("Folders with more entries are listed from the filer each time; 0 sets no limit."),
+        Flag::int("dirIdleEvictSec", 0, u32::MAX as i64)
+            .default("600")
+            .help("Seconds after which the listing of an idle folder is dropped; 0 keeps it."),
+        Flag::switch("posix.dirNLink")
+            .help("Report 2 plus the number of subfolders as the link count of a folder, at one listing a stat."),
+        Flag::switch("cacheSymlink").help("Let the kernel cache the targets of symbolic links."),
+    ],
+};
+
+/// How the kernel talks to the mount.
+pub static KERNEL: Section = Section {
+    title: "Kernel interface",
+    flags: &[
+        Flag::int("fuse.maxBackground", 1, 65_535)
+            .default("128")
+            .help("How many readahead and other background requests the kernel may have waiting."),
+        Flag::int("fuse.congestionThreshold", 0, 65_535).help(
+            "Number of those from which the kernel holds back; 0 for three quarters of them.",
+        ),
+        Flag::int("fuse.readAheadKB", 0, 1 << 20)
+            .default("4096")
+            .help("Readahead of the kernel in KiB; 0 leaves what it chose.")
+            .ours(),
+        Flag::int("fuse.maxThreads", 1, 4096)
+            .default("256")
+            .help("How many requests are worked on at a time.")
+            .ours(),
+        Flag::switch("asyncDio").help("Let one direct read be several requests at a time."),
+        Flag::switch("debug.fuse").help("Log each request of the kernel and its answer."),
+    ],
+};
+
+/// How data gets from the volume servers to the mount. These are flags of `weed` up to 4.44.
+pub static FABRIC: Section = Section {
+    title: "Fabric",
+    flags: &[
+        Flag::switch("rdma.enabled")
+            .help("Read over the fabric where there is a sidecar.")
+            .old()
+            .ignored(NO_FABRIC),
+        Flag::text("rdma.sidecar")
+            .help("Sidecars as host:port, separated by commas.")
+            .old()
+            .ignored(NO_FABRIC),
+        Flag::switch("rdma.fallback")
+            .default("true")
+            .help("Read over HTTP when the fabric fails.")
+            .old()
+            .refused(
+                "false",
+                "there is no fabric yet, so that without HTTP nothing could be read",
+                NO_FABRIC,
+            ),
+        Flag::switch("rdma.readOnly")
+            .help("Use the fabric for reads only.")
+            .old()
+            .ignored(NO_FABRIC),
+        Flag::int("rdma.maxConcurrent", 1, MANY)
+            .default("64")
+            .help("How many fabric operations may be under way.")
+            .old()
+            .ignored(NO_FABRIC),
+        Flag::int("rdma.timeoutMs", 1, MANY)
+            .default("5000")
+            .help("Milliseconds after which a fabric operation has failed.")
+            .old()
+            .ignored(NO_FABRIC),
+        Flag::switch("peer.enable")
+            .help("Share cached chunks with other mounts.")
+            .ignored(NO_PEERS),
+        Flag::text("peer.listen")
+            .default(":18080")
+            .help("Address on which other mounts fetch chunks.")
+            .ignored(NO_PEERS),
+        Flag::text("peer.advertise")
+            .help("Address that other mounts are told.")
+            .ignored(NO_PEERS),
+        Flag::text("peer.dataCenter")
+            .help("Data center that other mounts are told.")
+            .ignored(NO_PEERS),
+        Flag::text("peer.rack")
+            .help("Rack that other mounts are told.")
+            .ignored(NO_PEERS),
+    ],
+};
+
+/// How files are written, once they can be.
+pub static WRITING: Section = Section {
+    title: "Writing",
+    flags: &[
+        Flag::int("chunkSizeLimitMB", 1, MAX_MIB)
+            .default("2")
+            .help("Largest chunk in MiB that is written.")
+            .ignored(READ_ONLY),
+        Flag::int("concurrentWriters", 0, MANY)
+            .default("128")
+            .help("How many chunks are uploaded at a time.")
+            .ignored(READ_ONLY),
+        Flag::folder("cacheDirWrite")
+            .help("Folder for data that waits to be uploaded.")
+            .ignored(READ_ONLY),
+        Flag::int("writeBufferSizeMB", 0, MAX_MIB)
+            .help("Memory and disk in MiB for data that waits to be uploaded; 0 sets no limit.")
+            .ignored(READ_ONLY),
+        Flag::int("metadataFlushSeconds", 0, MANY)
+            .default("120")
+            .help("Seconds after which the metadata of an open file is saved; 0 turns it off.")
+            .ignored(READ_ONLY),
+        Flag::switch("writebackCache")
+            .help("Let close return before data is uploaded.")
+            .ignored(READ_ONLY),
+        Flag::switch("dlm")
+            .help("Lock files across mounts.")
+            .ignored(READ_ONLY),
+    ],
+};
+
+/// How to see what the mount does.
+pub static WATCHING: Section = Section {
+    title: "Watching and debugging",
+    flags: &[
+        Flag::int("metricsPort", 0, 65_535)
+            .help("Port for /metrics, /stats and /health; 0 opens none.")
+            .ours(),
+        Flag::text("metricsIp")
+            .default("127.0.0.1")
+            .help("Address that port is opened on.")
+            .ours(),
+        Flag::switch("debug")
+            .help("Serve profiles of the Go program over HTTP.")
+            .ignored(GO_ONLY),
+        Flag::int("debug.port", 0, 65_535)
+            .default("6061")
+            .help("Port for those profiles.")
+            .ignored(GO_ONLY),
+        Flag::file("cpuprofile")
+            .help("File for a CPU profile of the Go program.")
+            .ignored(GO_ONLY),
+        Flag::file("memprofile")
+            .help("File for a memory profile of the Go program.")
+            .ignored(GO_ONLY),
+    ],
+};

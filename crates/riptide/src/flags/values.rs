@@ -1,0 +1,220 @@
+//! Flags with types.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::flags::{Flag, FlagError, Kind, Section, State, find, flags, go};
+
+/// Bytes of a MiB, the unit of the flags that end in `MB`.
+const MIB: u64 = 1 << 20;
+
+/// The value of one flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// On or off.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A span of time.
+    Duration(Duration),
+    /// A text, a word or a path, which need not be UTF-8.
+    Text(OsString),
+}
+
+impl Value {
+    /// Reads `text` as `flag` wants it.
+    pub fn parse(flag: &Flag, text: &OsStr) -> Result<Self, FlagError> {
+        let bad = || FlagError::bad_value(flag, &text.to_string_lossy());
+        let utf8 = text.to_str();
+        match flag.kind {
+            Kind::Bool => utf8.and_then(go::parse_bool).map(Self::Bool),
+            Kind::Int(min, max) => utf8
+                .and_then(go::parse_int)
+                .filter(|value| (min..=max).contains(value))
+                .map(Self::Int),
+            Kind::Duration => utf8.and_then(go::parse_duration).map(Self::Duration),
+            Kind::OneOf(words) => utf8
+                .filter(|word| words.contains(word))
+                .map(|word| Self::Text(word.into())),
+            Kind::Text | Kind::Folder | Kind::File => Some(Self::Text(text.to_owned())),
+        }
+        .ok_or_else(bad)
+    }
+
+    /// What a flag is that was not given.
+    fn default_of(flag: &Flag) -> Self {
+        // The table's own test reads every default that is not empty.
+        Self::parse(flag, OsStr::new(flag.default)).unwrap_or(match flag.kind {
+            Kind::Bool => Self::Bool(false),
+            Kind::Int(..) => Self::Int(0),
+            Kind::Duration => Self::Duration(Duration::ZERO),
+            _ => Self::Text(flag.default.into()),
+        })
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            Self::Duration(value) => write!(f, "{value:?}"),
+            Self::Text(value) => value.to_string_lossy().fmt(f),
+        }
+    }
+}
+
+/// A flag that was set and has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The flag.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Why it has no effect.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            value,
+            reason,
+        } = self;
+        write!(f, "flag -{name}={value} has no effect: {reason}")
+    }
+}
+
+/// The values of all flags of a subcommand, given or not.
+#[derive(Debug)]
+pub struct Values(BTreeMap<&'static str, Value>);
+
+impl Values {
+    /// Gives each flag of `sections` its last value in `given`, else its default.
+    pub fn new<'a>(
+        sections: &[&'static Section],
+        given: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
+    ) -> Result<Self, FlagError> {
+        let mut values: BTreeMap<_, _> = flags(sections)
+            .map(|flag| (flag.name, Value::default_of(flag)))
+            .collect();
+        for (name, text) in given {
+            if let Some(flag) = find(sections, name) {
+                values.insert(flag.name, Value::parse(flag, text)?);
+            }
+        }
+        Ok(Self(values))
+    }
+
+    /// Looks at each flag that differs from its default and that this version does not
+    /// honour: an error where that would do harm, a warning for each other one.
+    pub fn check_states(&self, sections: &[&'static Section]) -> Result<Vec<Warning>, FlagError> {
+        let mut warnings = Vec::new();
+        for flag in flags(sections) {
+            let Some(value) = self.0.get(flag.name) else {
+                continue;
+            };
+            if *value == Value::default_of(flag) {
+                continue;
+            }
+            let shown = value.to_string();
+            let reason = match flag.state {
+                State::Honoured => continue,
+                State::Ignored(reason) => reason,
+                State::Refused { value, reason, .. } if shown == value => {
+                    return Err(FlagError::Refused {
+                        name: flag.name,
+                        value: shown,
+                        reason,
+                    });
+                }
+                State::Refused { otherwise, .. } => otherwise,
+            };
+            warnings.push(Warning {
+                name: flag.name,
+                value: shown,
+                reason,
+            });
+        }
+        Ok(warnings)
+    }
+
+    /// A switch.
+    pub fn switch(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Value::Bool(true)))
+    }
+
+    /// A whole number, within the range its flag allows.
+    pub fn int(&self, name: &str) -> i64 {
+        match self.0.get(name) {
+            Some(Value::Int(value)) => *value,
+            _ => 0,
+        }
+    }
+
+    /// A whole number that cannot be negative, limited to what `T` holds.
+    pub fn count<T: TryFrom<i64> + Limit>(&self, name: &str) -> T {
+        T::try_from(self.int(name).max(0)).unwrap_or(T::MAXIMUM)
+    }
+
+    /// A number of MiB, in bytes.
+    pub fn mib(&self, name: &str) -> u64 {
+        self.count::<u64>(name).saturating_mul(MIB)
+    }
+
+    /// A span of time.
+    pub fn duration(&self, name: &str) -> Duration {
+        match self.0.get(name) {
+            Some(Value::Duration(value)) => *value,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A text as it was given.
+    pub fn os(&self, name: &str) -> &OsStr {
+        match self.0.get(name) {
+            Some(Value::Text(value)) => value,
+            _ => OsStr::new(""),
+        }
+    }
+
+    /// A text that has to be UTF-8.
+    pub fn text(&self, name: &'static str) -> Result<&str, FlagError> {
+        let value = self.os(name);
+        value
+            .to_str()
+            .ok_or_else(|| FlagError::bad(name, value.to_string_lossy(), "valid UTF-8"))
+    }
+
+    /// A path; none when empty.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = self.os(name);
+        (!value.is_empty()).then(|| PathBuf::from(value))
+    }
+}
+
+/// A type with a largest value.
+pub trait Limit {
+    /// That value.
+    const MAXIMUM: Self;
+}
+
+impl Limit for u16 {
+    const MAXIMUM: Self = u16::MAX;
+}
+
+impl Limit for u32 {
+    const MAXIMUM: Self = u32::MAX;
+}
+
+impl Limit for u64 {
+    const MAXIMUM: Self = u64::MAX;
+}
+
+impl Limit for usize {
+    const MAXIMUM: Self = usize::MAX;
+}

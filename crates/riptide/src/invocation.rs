@@ -1,0 +1,323 @@
+//! From words to a subcommand that is ready to run.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use clap_complete::Shell;
+
+use crate::command::{Subcommand, by_name, clap_command, command_names};
+use crate::flags::error::nearest;
+use crate::flags::values::Warning;
+use crate::flags::{FlagError, Values, flags, options_file, rewrite};
+use crate::options::{LogOptions, MountOptions};
+
+/// What the user wants.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Which subcommand, with what it needs.
+    pub action: Action,
+    /// How much is logged.
+    pub logging: LogOptions,
+    /// Flags that were set and have no effect.
+    pub warnings: Vec<Warning>,
+}
+
+/// A subcommand with what it needs.
+#[derive(Debug)]
+pub enum Action {
+    /// `mount`.
+    Mount(Box<MountOptions>),
+    /// `umount`.
+    Umount {
+        /// The mount point.
+        dir: PathBuf,
+        /// Whether to detach it at once.
+        lazy: bool,
+    },
+    /// `stats`.
+    Stats {
+        /// The mount point.
+        dir: PathBuf,
+        /// Whether to print JSON.
+        json: bool,
+        /// Whether to print only once.
+        once: bool,
+    },
+    /// `dev`.
+    Dev {
+        /// The mount point; a temporary one when there is none.
+        dir: Option<PathBuf>,
+        /// How many sample files are put in.
+        files: usize,
+    },
+    /// `completions`.
+    Completions(Shell),
+    /// `man`.
+    Man,
+    /// `version`.
+    Version,
+    /// `help`, or `-h` of a subcommand.
+    Help(Option<&'static Subcommand>),
+}
+
+impl Invocation {
+    /// Reads the words after the program's name. Reads the file that `-options` names.
+    ///
+    /// # Errors
+    /// When the words cannot be followed to the letter; nothing is guessed.
+    pub fn parse(args: &[OsString]) -> Result<Self, FlagError> {
+        if let [word] = args
+            && (word == "-version" || word == "--version")
+        {
+            return Self::parse(&["version".into()]);
+        }
+        let words = rewrite(args)?;
+        let subcommand = words
+            .first()
+            .and_then(|name| by_name(&name.to_string_lossy()))
+            .ok_or(FlagError::Missing { name: "SUBCOMMAND" })?;
+        let sections = subcommand.all_sections();
+        let mut matches = matches(&words)?;
+        if matches.get_flag("help") {
+            return Ok(Self::quiet(Action::Help(Some(subcommand))));
+        }
+        if let Some(path) = matches
+            .get_one::<OsString>("options")
+            .filter(|p| !p.is_empty())
+        {
+            // The file's words come first, so that those of the command line win.
+            let file = options_file::load(path.as_ref(), &sections)?;
+            let (name, line) = words.split_at(1);
+            matches = self::matches(&[name, &file, line].concat())?;
+        }
+        let given = given(subcommand, &matches);
+        let given = given.iter().map(|(name, text)| (*name, text.as_os_str()));
+        let values = Values::new(&sections, given)?;
+        Ok(Self {
+            logging: LogOptions::from_values(&values),
+            warnings: values.check_states(&sections)?,
+            action: Action::new(subcommand, &matches, &values)?,
+        })
+    }
+
+    fn quiet(action: Action) -> Self {
+        let logging = LogOptions {
+            verbosity: 0,
+            wire: false,
+        };
+        Self {
+            action,
+            logging,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Action {
+    fn new(
+        subcommand: &'static Subcommand,
+        matches: &ArgMatches,
+        values: &Values,
+    ) -> Result<Self, FlagError> {
+        Ok(match subcommand.name {
+            "mount" => Self::Mount(Box::new(MountOptions::from_values(values)?)),
+            "umount" => Self::Umount {
+                dir: word(matches, "DIR")?.into(),
+                lazy: values.switch("l"),
+            },
+            "stats" => Self::Stats {
+                dir: word(matches, "DIR")?.into(),
+                json: values.switch("json"),
+                once: values.switch("once"),
+            },
+            "dev" => Self::Dev {
+                dir: values.path("dir"),
+                files: values.count("files"),
+            },
+            "completions" => Self::Completions(shell(word(matches, "bash|zsh|fish")?)?),
+            "man" => Self::Man,
+            "version" => Self::Version,
+            _ => Self::Help(match matches.get_one::<OsString>("[SUBCOMMAND]") {
+                Some(name) => Some(subcommand_to_explain(name)?),
+                None => None,
+            }),
+        })
+    }
+}
+
+/// The flags that were given, with their last value.
+fn given(subcommand: &Subcommand, matches: &ArgMatches) -> Vec<(&'static str, OsString)> {
+    flags(&subcommand.all_sections())
+        .filter(|flag| matches.value_source(flag.name) == Some(ValueSource::CommandLine))
+        .filter_map(|flag| {
+            let text = match flag.is_switch() {
+                true => matches.get_one::<String>(flag.name).map(OsString::from),
+                false => matches.get_one::<OsString>(flag.name).cloned(),
+            };
+            Some((flag.name, text?))
+        })
+        .collect()
+}
+
+/// What clap makes of words that [`rewrite`] wrote.
+fn matches(words: &[OsString]) -> Result<ArgMatches, FlagError> {
+    let program = OsString::from("riptide");
+    let all = std::iter::once(&program).chain(words);
+    let (_, matches) = clap_command()
+        .try_get_matches_from(all)
+        .ok()
+        .and_then(|mut matches| matches.remove_subcommand())
+        // Tests show that clap accepts all that `rewrite` writes.
+        .ok_or_else(|| FlagError::BadSyntax {
+            word: words.join(OsStr::new(" ")).to_string_lossy().into_owned(),
+        })?;
+    Ok(matches)
+}
+
+fn word<'m>(matches: &'m ArgMatches, name: &'static str) -> Result<&'m OsStr, FlagError> {
+    matches
+        .get_one::<OsString>(name)
+        .map(OsString::as_os_str)
+        .ok_or(FlagError::Missing { name })
+}
+
+fn shell(name: &OsStr) -> Result<Shell, FlagError> {
+    match name.to_str() {
+        Some("bash") => Ok(Shell::Bash),
+        Some("zsh") => Ok(Shell::Zsh),
+        Some("fish") => Ok(Shell::Fish),
+        _ => Err(FlagError::Unexpected {
+            word: name.to_string_lossy().into_owned(),
+            expected: "bash, zsh or fish",
+        }),
+    }
+}
+
+fn subcommand_to_explain(name: &OsStr) -> Result<&'static Subcommand, FlagError> {
+    let name = name.to_string_lossy();
+    by_name(&name).ok_or_else(|| FlagError::UnknownCommand {
+        nearest: nearest(&name, command_names()),
+        name: name.into_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Invocation, FlagError> {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Invocation::parse(&words)
+    }
+
+    fn mount(line: &str) -> MountOptions {
+        match parse(line).unwrap().action {
+            Action::Mount(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_values_wins() {
+        assert_eq!(mount("mount -ttl=5 -ttl 0x10 -dir=/a").tree.ttl_seconds, 16);
+        let logging = parse("-v=1 mount -v=3").unwrap().logging;
+        assert_eq!(logging.verbosity, 3);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_options_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "ttl=7\ncollection=c\nallowOthers=false\n").unwrap();
+        let path = file.path().display();
+        let options = mount(&format!("mount -ttl=5 -options={path}"));
+        assert_eq!(options.tree.ttl_seconds, 5);
+        assert_eq!(options.tree.collection, "c");
+        assert!(!options.point.allow_others);
+        let before = mount(&format!("-options {path} mount"));
+        assert_eq!(before.tree.ttl_seconds, 7);
+
+        std::fs::write(file.path(), "\nttl=x\n").unwrap();
+        let error = parse(&format!("mount -options={path}"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("{path}:2: flag -ttl: \"x\"")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn flags_without_effect_are_warned_of_by_name_and_harmful_ones_refused() {
+        let names = |line: &str| {
+            let warnings = parse(line).unwrap().warnings;
+            warnings
+                .into_iter()
+                .map(|warning| warning.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names("mount -dlm -cpuprofile=x -nonempty"),
+            ["dlm", "cpuprofile"]
+        );
+        assert_eq!(names("-logdir=/x mount"), ["logdir"]);
+        assert!(names("mount -dlm=false -chunkSizeLimitMB=2").is_empty());
+        let error = parse("mount -rdma.enabled -rdma.fallback=false").unwrap_err();
+        assert!(matches!(
+            error,
+            FlagError::Refused {
+                name: "rdma.fallback",
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn help_is_found_wherever_it_is_asked_for() {
+        for (line, name) in [
+            ("-h", None),
+            ("help", None),
+            ("help stats", Some("stats")),
+            ("mount -h", Some("mount")),
+            ("mount -dir=/a --help", Some("mount")),
+            ("umount -help", Some("umount")),
+        ] {
+            match parse(line).unwrap().action {
+                Action::Help(subcommand) => assert_eq!(subcommand.map(|s| s.name), name),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        assert!(matches!(
+            Invocation::parse(&[]).unwrap().action,
+            Action::Help(None)
+        ));
+        assert!(matches!(
+            parse("--version").unwrap().action,
+            Action::Version
+        ));
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_named() {
+        for (line, error) in [
+            ("umount", "missing argument DIR"),
+            ("stats -json", "missing argument DIR"),
+            ("completions", "missing argument bash|zsh|fish"),
+            (
+                "completions tcsh",
+                "unexpected argument \"tcsh\": expected bash, zsh or fish",
+            ),
+            (
+                "help munt",
+                "subcommand \"munt\" does not exist; did you mean mount?",
+            ),
+            (
+                "version now",
+                "unexpected argument \"now\": expected flags only",
+            ),
+        ] {
+            assert_eq!(parse(line).unwrap_err().to_string(), error, "{line}");
+        }
+    }
+}

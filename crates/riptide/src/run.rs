@@ -1,0 +1,84 @@
+//! One module a subcommand, and what picks among them.
+
+mod dev;
+mod mount;
+mod stats;
+mod umount;
+mod version;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub use mount::run_mount;
+
+use crate::invocation::{Action, Invocation};
+use crate::{help, logging};
+
+/// A command line that cannot be followed ends with this status, as is usual.
+const USAGE: u8 = 2;
+
+/// The whole program: follows the words after its name and says how it went.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let invocation = match Invocation::parse(args) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            eprintln!("riptide: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run(invocation) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("riptide: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(invocation: Invocation) -> anyhow::Result<()> {
+    logging::start(invocation.logging)?;
+    for warning in &invocation.warnings {
+        tracing::warn!("{warning}");
+    }
+    match invocation.action {
+        Action::Mount(options) => run_mount(&options),
+        Action::Umount { dir, lazy } => umount::run(&dir, lazy),
+        Action::Stats { dir, json, once } => stats::run(&dir, json, once),
+        Action::Dev { dir, files } => dev::run(dir, files),
+        Action::Completions(shell) => print(&help::completions(shell)),
+        Action::Man => print(help::man_page().as_bytes()),
+        Action::Version => print(version::text().as_bytes()),
+        Action::Help(None) => print(help::overview().as_bytes()),
+        Action::Help(Some(subcommand)) => print(help::subcommand(subcommand).as_bytes()),
+    }
+}
+
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The path of a mount point without symbolic links, also where the mount no longer answers.
+fn real_path(dir: &Path) -> io::Result<PathBuf> {
+    dir.canonicalize().or_else(|error| {
+        let absolute = std::path::absolute(dir)?;
+        match (absolute.parent(), absolute.file_name()) {
+            (Some(parent), Some(name)) if error.kind() != io::ErrorKind::NotFound => {
+                Ok(parent.canonicalize()?.join(name))
+            }
+            _ => Err(error),
+        }
+    })
+}

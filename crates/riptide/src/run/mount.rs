@@ -1,0 +1,123 @@
+//! `riptide mount`: from options to a mount that is served until it ends.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::mount::MountStats;
+use anyhow::Context as _;
+use fuse::{Errno, Session, SessionConfig, UnmountError, Unmounter};
+
+use crate::assemble::{Assembled, KernelNumbers, Over, assemble};
+use crate::lifecycle::{MountPoint, Signals, check_cache_dir, check_fuse, systemd};
+use crate::options::MountOptions;
+use crate::server::StatsServer;
+
+/// Threads of the runtime. It carries questions to the filer and the statistics server, which
+/// wait more than they work; data never passes through it.
+const RUNTIME_THREADS: usize = 2;
+
+/// Mounts, serves until unmounted by whomever or by a signal, and cleans up.
+///
+/// # Errors
+/// Whatever prevents the mount, naming the flag or the part that is to blame.
+pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
+    check_fuse()?;
+    check_cache_dir(&options.data, options.point.umask)?;
+    let point = MountPoint::prepare(&options.point)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("riptide-async")
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let mut signals = Signals::install(runtime.handle()).context("catching signals")?;
+    if !options.point.read_only {
+        tracing::warn!(
+            "this version mounts read-only: what would change the tree fails with EROFS"
+        );
+    }
+
+    let over = Over::of(&point.metadata);
+    let assembling = async {
+        tokio::select! {
+            assembled = assemble(options, over) => assembled.map(Some),
+            signal = signals.next() => {
+                tracing::info!(signal, "ended before the mount was there");
+                Ok(None)
+            }
+        }
+    };
+    let Some(assembled) = runtime.block_on(assembling)? else {
+        return Ok(());
+    };
+    let served = serve(options, &point.dir, &assembled, signals, &runtime);
+    assembled.mount.close();
+    // Questions under way have nobody left to answer to.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+fn serve(
+    options: &MountOptions,
+    dir: &Path,
+    assembled: &Assembled,
+    signals: Signals,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<()> {
+    let config = session_config(options, assembled);
+    let session = Session::mount(dir, config, Arc::clone(&assembled.mount))
+        .with_context(|| format!("mounting on {}", dir.display()))?;
+    let unmounter = session.unmounter();
+    let ending = signals.unmount_on_signal(runtime.handle(), move |lazy| unmount(&unmounter, lazy));
+    let agreed = KernelNumbers(session.negotiated().clone());
+    assembled.registry.add(Arc::new(agreed));
+    let registry = Arc::clone(&assembled.registry);
+    let server = StatsServer::start(runtime.handle(), registry, dir, options.metrics)?;
+    // The mount is ready when its root answers, and not before.
+    std::fs::metadata(dir).with_context(|| format!("the root of {}", dir.display()))?;
+    tracing::info!(dir = %dir.display(), source = assembled.source, "mounted");
+    systemd::ready(&format!("serving {}", dir.display()));
+    session.wait();
+    systemd::stopping();
+    ending.abort();
+    drop(server);
+    tracing::info!(dir = %dir.display(), "unmounted");
+    Ok(())
+}
+
+fn unmount(unmounter: &Unmounter, lazy: bool) -> io::Result<()> {
+    unmounter.unmount(lazy).map_err(|error| match error {
+        UnmountError::Busy(_) => io::Error::new(io::ErrorKind::ResourceBusy, error),
+        other => io::Error::other(other),
+    })
+}
+
+fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfig {
+    let stats = Arc::clone(&assembled.stats);
+    SessionConfig {
+        source: assembled.source.clone(),
+        subtype: "seaweedfs".to_owned(),
+        read_only: true,
+        allow_other: options.point.allow_others,
+        default_permissions: options.point.default_permissions,
+        max_background: options.kernel.max_background,
+        congestion_threshold: options.kernel.congestion_threshold,
+        read_ahead_kb: options.kernel.read_ahead_kb,
+        max_threads: options.kernel.max_threads,
+        async_dio: options.kernel.async_dio,
+        cache_symlinks: options.metadata.cache_symlinks,
+        observer: Some(Arc::new(move |operation: &str, took, result| {
+            count(&stats, operation, took, result);
+        })),
+        ..SessionConfig::default()
+    }
+}
+
+/// Only what means trouble counts as an error: a name that is not there is an answer.
+fn count(stats: &MountStats, operation: &str, took: Duration, result: Result<(), Errno>) {
+    let trouble = [Errno::EIO, Errno::ESTALE, Errno::ETIMEDOUT, Errno::ENOMEM];
+    let failed = result.is_err_and(|errno| trouble.contains(&errno));
+    stats.ops.record(operation, took, failed);
+}
