@@ -141,3 +141,31 @@ fn a_mount_in_use_is_not_unmounted_by_umount_and_detached_by_a_second_signal() {
     drop(user);
     assert!(dev.wait().success());
 }
+
+#[test]
+fn an_interrupt_while_the_cluster_starts_leaves_nothing_behind() {
+    if !can_mount() {
+        return;
+    }
+    // A folder of its own for what is temporary, to see what is left.
+    let temporary = tempfile::tempdir().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_riptide"))
+        .args(["dev", "-files=0"])
+        .env("TMPDIR", temporary.path())
+        .spawn()
+        .unwrap();
+    let mut dev = Dev {
+        child,
+        point: temporary.path().join("none"),
+        _home: tempfile::tempdir().unwrap(),
+    };
+    let entries = || std::fs::read_dir(temporary.path()).unwrap().count();
+    let started = Instant::now();
+    while entries() == 0 {
+        assert!(started.elapsed() < START);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    dev.signal(Signal::TERM);
+    assert!(dev.wait().success());
+    assert_eq!(entries(), 0);
+}

@@ -1,4 +1,5 @@
 //! The table of flags against what the real `weed` prints about its own.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::process::Command;

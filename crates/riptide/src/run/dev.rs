@@ -2,12 +2,14 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use cluster::Cluster;
 
 use crate::flags::Values;
 use crate::flags::mount::ALL;
+use crate::lifecycle::Signals;
 use crate::options::MountOptions;
 use crate::run::run_mount;
 
@@ -16,11 +18,17 @@ const SIZES: [usize; 5] = [0, 100, 64 << 10, 1 << 20, 9 << 20];
 
 /// Starts a cluster, puts `files` files in, and mounts it on `dir` until Ctrl-C.
 pub(super) fn run(dir: Option<PathBuf>, files: usize) -> anyhow::Result<()> {
+    let mut watch = SignalWatch::start()?;
     println!("Starting SeaweedFS ...");
-    let cluster = Cluster::builder()
-        .start()
-        .context("cannot start a SeaweedFS")?;
+    let cluster = match Cluster::builder().start() {
+        // Ctrl-C in a terminal reaches the servers as well.
+        Err(_) if watch.has_seen_one() => return Ok(()),
+        started => started.context("cannot start a SeaweedFS")?,
+    };
     for number in 0..files {
+        if watch.has_seen_one() {
+            return Ok(());
+        }
         let size = SIZES[number % SIZES.len()];
         let path = format!("/sample/{number:05}.bin");
         cluster.put(&path, &sample(number, size))?;
@@ -30,9 +38,36 @@ pub(super) fn run(dir: Option<PathBuf>, files: usize) -> anyhow::Result<()> {
         None => cluster.root().join("mnt"),
     };
     let options = options(&cluster, &point)?;
+    if watch.has_seen_one() {
+        return Ok(());
+    }
     println!("{}", description(&cluster, &point, files));
     run_mount(&options)
     // Dropping the cluster stops its processes and removes its folder.
+}
+
+/// Catches signals while the cluster starts, so that its folder is removed whenever they come.
+struct SignalWatch {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl SignalWatch {
+    fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("starting a runtime")?;
+        let signals = Signals::install(runtime.handle()).context("catching signals")?;
+        Ok(Self { runtime, signals })
+    }
+
+    fn has_seen_one(&mut self) -> bool {
+        // The runtime runs only in here; it needs a moment to see what has come.
+        let moment = Duration::from_millis(2);
+        let next = async { tokio::time::timeout(moment, self.signals.next()).await };
+        self.runtime.block_on(next).is_ok()
+    }
 }
 
 fn options(cluster: &Cluster, point: &Path) -> anyhow::Result<MountOptions> {
