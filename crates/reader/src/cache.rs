@@ -98,6 +98,12 @@ impl Cache {
         self.0.write().evict()
     }
 
+    /// Drops the oldest piece that was never come back to and that nobody holds, if there is one.
+    pub(crate) fn evict_unread(&self) -> bool {
+        let mut state = self.0.write();
+        (0..state.small.len()).any(|_| state.step(true))
+    }
+
     /// Drops everything.
     pub(crate) fn clear(&self) {
         *self.0.write() = State::default();

@@ -66,6 +66,16 @@ impl Pool {
         state.held - state.free_bytes
     }
 
+    /// Whether a buffer of `len` bytes would be a recycled one, one of the first `within` bytes, or
+    /// so small that it comes from the allocator, which recycles by itself.
+    pub(crate) fn is_cheap(&self, len: usize, within: usize) -> bool {
+        let Some((class, size)) = class_of(len) else {
+            return true;
+        };
+        let state = self.state.lock();
+        !is_mapped(size) || !state.free[class].is_empty() || state.held + size <= within
+    }
+
     /// A buffer of `len` bytes, unless that would break the ceiling (or the system has none).
     /// Its content is unspecified.
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Option<Buffer> {

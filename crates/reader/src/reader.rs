@@ -22,6 +22,9 @@ use crate::{ReadError, ReaderConfig, ReaderStats, Sink, Stream};
 
 /// The part of memory that pieces ahead of all readers may take together.
 const PINNED_SHARE: usize = 2;
+/// Never more than this is fetched ahead of one reader: 12.5 GB/s (100 Gbit/s) times a round trip of
+/// 1 ms is 12.5 MB, and what lies longer in memory only costs it.
+const WINDOW_MAX: usize = 16 << 20;
 /// The part of memory that one reader may have fetched ahead.
 const WINDOW_SHARE: usize = 4;
 /// The part of memory that chunks may hold which wait to be written to disk.
@@ -48,7 +51,9 @@ impl Reader {
         let memory = config.memory_bytes.max(MEMORY_MIN);
         let stats = Arc::new(ReaderStats::default());
         let geometry = Geometry::for_memory(memory);
-        let most = (config.ahead() * geometry.part).min(memory / WINDOW_SHARE);
+        let most = (config.ahead() * geometry.part)
+            .min(memory / WINDOW_SHARE)
+            .min(WINDOW_MAX);
         let ahead = config.ahead();
         let disk = match config.disk {
             Some(disk) if disk.capacity_bytes > 0 => {

@@ -84,9 +84,11 @@ fn a_sequential_pass_fetches_each_chunk_once_and_most_of_them_ahead() {
     let stats = reader.stats();
     assert!(stats.prefetched.get() >= 8, "{}", stats.prefetched.get());
     assert_eq!(stats.prefetch_unused.get(), 0);
+    // One pass is no reason to keep it all; coming back is.
+    pass(&reader, &view, &content, 1 << 20);
     let before = shelf.requests();
     pass(&reader, &view, &content, 1 << 20);
-    assert_eq!(shelf.requests(), before, "the second pass is in memory");
+    assert_eq!(shelf.requests(), before, "the third pass is in memory");
 }
 
 #[test]
