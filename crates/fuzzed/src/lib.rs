@@ -1,0 +1,38 @@
+//! What the fuzzer calls: one function for each parser of outside input.
+//!
+//! Each takes any bytes, hands them to a parser, and panics when the parser
+//! breaks a promise: that what it accepts is what it says, that it keeps its
+//! limits, that two ways to the same answer agree. They are ordinary functions
+//! so that `tests/seeds.rs` can run them on the stable compiler as well; the
+//! fuzzer's own workspace in `fuzz/` only gives them names.
+
+mod bytes_of;
+mod chunks;
+mod flags;
+mod names;
+mod secrets;
+mod wire;
+
+pub use chunks::{chunk_views, decode, entry, manifest};
+pub use flags::flags;
+pub use names::{address, file_id};
+pub use secrets::{jwt, security};
+pub use wire::{fuse_request, http_head};
+
+/// A function for the fuzzer.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is also that of its folder in `fuzz/seeds`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("address", address),
+    ("chunk_views", chunk_views),
+    ("decode", decode),
+    ("entry", entry),
+    ("file_id", file_id),
+    ("flags", flags),
+    ("fuse_request", fuse_request),
+    ("http_head", http_head),
+    ("jwt", jwt),
+    ("manifest", manifest),
+    ("security", security),
+];
