@@ -1,0 +1,195 @@
+//! What flags become.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::read::expand_home;
+use super::*;
+use crate::flags::mount::ALL;
+use crate::flags::{Kind, Origin, State, flags};
+
+fn options(given: &[(&str, &str)]) -> Result<MountOptions, FlagError> {
+    let given = given.iter().map(|(name, text)| (*name, OsStr::new(*text)));
+    MountOptions::from_values(&Values::new(&ALL, given)?)
+}
+
+/// A value other than the default for each honoured flag that a rule cannot make up.
+fn sample(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "filer" => "a:1,b:2.3",
+        "filer.path" => "/a",
+        "replication" => "001",
+        "map.uid" | "map.gid" => "1000:0,5:6",
+        "umask" => "077",
+        "readRetryTime" => "7s",
+        "volumeServerAccess" => "filerProxy",
+        "concurrentReaders" => "3",
+        "metricsIp" => "::1",
+        _ => return None,
+    })
+}
+
+#[test]
+fn every_honoured_flag_changes_something_and_no_other_does() {
+    // These are honoured elsewhere: by `invocation` and by `LogOptions`.
+    let elsewhere = ["options", "v", "debug.fuse"];
+    let port = ("metricsPort", "9");
+    let plain = format!("{:?}", options(&[port]).unwrap());
+    for flag in flags(&ALL).filter(|flag| !elsewhere.contains(&flag.name)) {
+        let text = sample(flag.name).unwrap_or(match flag.kind {
+            Kind::Bool if flag.default == "true" => "false",
+            Kind::Bool => "true",
+            Kind::Int(..) => "12",
+            Kind::Duration => "12s",
+            _ => "other",
+        });
+        let changed = format!("{:?}", options(&[port, (flag.name, text)]).unwrap());
+        let honoured = flag.state == State::Honoured;
+        assert_eq!(honoured, changed != plain, "-{}={text}", flag.name);
+        let values = Values::new(&ALL, [(flag.name, OsStr::new(text))]).unwrap();
+        match values.check_states(&ALL) {
+            Ok(warnings) if honoured => assert_eq!(warnings, []),
+            Ok(warnings) => assert_eq!(warnings[0].name, flag.name),
+            Err(error) => assert!(matches!(flag.state, State::Refused { .. }), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn defaults_are_those_of_weed() {
+    let options = options(&[]).unwrap();
+    assert_eq!(options.tree.filers[0].http(), "localhost:8888");
+    assert_eq!(options.tree.filers[0].grpc_port(), 18888);
+    assert_eq!(options.tree.path, "/");
+    assert_eq!(options.point.dir, Path::new("."));
+    assert_eq!(options.point.umask, 0o22);
+    assert!(options.point.allow_others && options.point.default_permissions);
+    assert_eq!(options.data.memory_bytes, 256 << 20);
+    assert_eq!(options.data.disk_bytes, 128 << 20);
+    assert_eq!(options.data.cache_dir, Path::new("/tmp"));
+    assert_eq!(options.data.retry, Duration::from_secs(6));
+    assert_eq!(options.data.access, VolumeServerAccess::Direct);
+    assert_eq!(options.metadata.dir_max_entries, 100_000);
+    assert_eq!(options.kernel.max_background, 128);
+    assert_eq!(options.metrics, None);
+}
+
+#[test]
+fn values_are_brought_to_one_form() {
+    let path = |text| options(&[("filer.path", text)]).unwrap().tree.path;
+    assert_eq!(path("//a/b//"), "/a/b");
+    assert_eq!(path("/"), "/");
+    let metrics = |ip| {
+        options(&[("metricsPort", "9"), ("metricsIp", ip)])
+            .unwrap()
+            .metrics
+    };
+    assert_eq!(metrics("::").unwrap().to_string(), "[::]:9");
+    let many = options(&[("concurrentReaders", "1000")]).unwrap();
+    assert_eq!(many.data.concurrent_readers, 128);
+    let soon = options(&[("readRetryTime", "10ms")]).unwrap();
+    assert_eq!(soon.data.retry, Duration::from_secs(1));
+    let hinted = options(&[("fuse.readAheadKB", "0")]).unwrap();
+    assert_eq!(hinted.kernel.read_ahead_kb, None);
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_flag_and_what_is_allowed() {
+    for (name, value, expected) in [
+        ("umask", "999", "an octal number from 000 to 0777"),
+        ("umask", "0o22", "an octal number from 000 to 0777"),
+        ("umask", "+22", "an octal number from 000 to 0777"),
+        ("umask", "", "an octal number from 000 to 0777"),
+        ("filer.path", "a", "an absolute path without . or .."),
+        ("filer.path", "/a/../b", "an absolute path without . or .."),
+        (
+            "map.uid",
+            "5",
+            "pairs local:filer of numbers, separated by commas",
+        ),
+        (
+            "map.gid",
+            "5:-1",
+            "pairs local:filer of numbers, separated by commas",
+        ),
+        ("map.uid", "5:1,5:2", "each number only once on each side"),
+        (
+            "volumeServerAccess",
+            "public",
+            "one of direct, publicUrl, filerProxy",
+        ),
+        (
+            "cacheCapacityMB",
+            "-5",
+            "a whole number from 0 to 1099511627776",
+        ),
+        (
+            "readerCacheSizeMB",
+            "0",
+            "a whole number from 1 to 1099511627776",
+        ),
+        ("metricsPort", "65536", "a whole number from 0 to 65535"),
+        (
+            "metricsIp",
+            "localhost",
+            "an IP address, such as 127.0.0.1 or ::",
+        ),
+        (
+            "fuse.maxBackground",
+            "70000",
+            "a whole number from 1 to 65535",
+        ),
+        ("replication", "01", "three digits, such as 001"),
+        (
+            "readRetryTime",
+            "-1s",
+            "a duration that is not negative, such as 6s or 1m30s",
+        ),
+        ("dir", "", "the path of a folder"),
+    ] {
+        let error = options(&[(name, value)]).unwrap_err().to_string();
+        let wanted = format!("flag -{name}: {value:?} is not allowed: expected {expected}");
+        assert_eq!(error, wanted);
+    }
+    for filer in ["", "localhost", "localhost:0", "a:1,b", "localhost:99999"] {
+        let error = options(&[("filer", filer)]).unwrap_err().to_string();
+        assert!(error.starts_with("flag -filer: "), "{error}");
+        assert!(error.contains("expected host:port"), "{error}");
+    }
+}
+
+#[test]
+fn a_strict_fabric_is_refused_and_a_lenient_one_warned_of() {
+    let check = |given: &[(&str, &str)]| {
+        let given = given.iter().map(|(name, text)| (*name, OsStr::new(*text)));
+        Values::new(&ALL, given).unwrap().check_states(&ALL)
+    };
+    let error = check(&[("rdma.enabled", "true"), ("rdma.fallback", "false")]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("flag -rdma.fallback=false cannot be honoured")
+    );
+    let warnings = check(&[("rdma.enabled", "true"), ("rdma.fallback", "true")]).unwrap();
+    assert_eq!(
+        warnings[0].to_string(),
+        "flag -rdma.enabled=true has no effect: there is no fabric in this version yet: reads go over HTTP"
+    );
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(
+        flags(&ALL)
+            .filter(|flag| flag.origin == Origin::OldWeed)
+            .count(),
+        6
+    );
+}
+
+#[test]
+fn a_home_is_put_in_front_where_the_shell_did_not() {
+    let home = |path: &str| expand_home(Path::new(path), Some("/home/me".into()));
+    assert_eq!(home("~/x"), Path::new("/home/me/x"));
+    assert_eq!(home("~"), Path::new("/home/me/"));
+    assert_eq!(home("~you/x"), Path::new("~you/x"));
+    assert_eq!(home("/a/~"), Path::new("/a/~"));
+    assert_eq!(expand_home(Path::new("~/x"), None), Path::new("~/x"));
+}
