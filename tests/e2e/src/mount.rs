@@ -18,6 +18,8 @@ pub struct Mount {
     dir: PathBuf,
     metrics: PortPair,
     process: Process,
+    /// Whether what is mounted there is its own.
+    came_up: bool,
 }
 
 /// A start that ended without a mount, as some must.
@@ -37,8 +39,10 @@ impl Mount {
     #[must_use]
     pub fn start(scene: &Scene, name: &str, flags: &[&str]) -> Self {
         let dir = scene.path(name);
-        fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("create {}: {e}", dir.display()));
+        // Fails where a mount has died, which the new one must recover from.
+        let _ = fs::create_dir_all(&dir);
         let mut mount = Self::spawn(scene, name, flags);
+        mount.came_up = true;
         let start = Instant::now();
         while !(mounted(&mount.dir).unwrap_or(false) && fs::read_dir(&mount.dir).is_ok()) {
             mount
@@ -116,6 +120,7 @@ impl Mount {
             dir,
             metrics,
             process,
+            came_up: false,
         }
     }
 
@@ -174,7 +179,8 @@ impl Mount {
         serde_json::from_slice(&answer.body).unwrap_or_else(|e| panic!("/stats: {e}"))
     }
 
-    /// One number of its statistics, wherever in the document it stands.
+    /// One number of its statistics, wherever in the document it stands; a metric with
+    /// several series is their sum.
     ///
     /// # Panics
     /// When there is no number of that name.
@@ -215,7 +221,9 @@ impl Drop for Mount {
             eprintln!("riptide mount ignored SIGTERM; killed");
             let _ = self.process.kill();
         }
-        if let Err(error) = unmount(&self.dir) {
+        if self.came_up
+            && let Err(error) = unmount(&self.dir)
+        {
             eprintln!("{error:#}");
         }
     }
@@ -229,9 +237,10 @@ fn find<'a>(value: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::
 }
 
 fn number(value: &serde_json::Value) -> Option<f64> {
-    value
-        .as_f64()
-        .or_else(|| value.as_bool().map(|yes| f64::from(u8::from(yes))))
+    match value.as_array() {
+        Some(series) => series.iter().map(|one| one["value"].as_f64()).sum(),
+        None => value.as_f64(),
+    }
 }
 
 const READY: Duration = Duration::from_secs(30);

@@ -66,10 +66,14 @@ fn a_damaged_cache_is_noticed_and_read_around() {
 fn the_disk_cache_keeps_to_its_capacity() {
     needs_fuse!();
     let scene = Scene::start();
+    let file = |n| (format!("/{n}.bin"), noise(n, 5 << 20));
+    for n in 0..10 {
+        let (path, bytes) = file(n);
+        scene.put(&path, &bytes);
+    }
     let mount = scene.mount(&["-cacheCapacityMB=16", "-readerCacheSizeMB=8"]);
     for n in 0..10 {
-        let (path, bytes) = (format!("/{n}.bin"), noise(n, 5 << 20));
-        scene.put(&path, &bytes);
+        let (path, bytes) = file(n);
         assert!(mount.read(&path) == bytes);
     }
     let cache = scene.path("mnt.cache");

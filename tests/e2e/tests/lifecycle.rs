@@ -26,15 +26,19 @@ fn a_signal_unmounts_and_ends_with_success() {
 }
 
 #[test]
-fn a_signal_ends_it_also_while_files_are_open() {
+fn a_signal_detaches_it_while_files_are_open_and_it_ends_with_the_last() {
     needs_fuse!();
     let scene = Scene::start();
     scene.put("/f", b"x");
     let mut mount = scene.mount(&[]);
     let file = fs::File::open(mount.path("/f")).unwrap();
-    assert!(mount.terminate().success(), "{}", mount.log());
-    assert!(!mounted(mount.dir()).unwrap());
+    mount.signal(Signal::TERM);
+    eventually("it is detached", Duration::from_secs(15), || {
+        !mounted(mount.dir()).unwrap()
+    });
     drop(file);
+    let status = mount.process().wait(Duration::from_secs(15)).unwrap();
+    assert!(status.success(), "{status}\n{}", mount.log());
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn random_reads_fetch_what_is_asked() {
         assert!(count as u64 == len && *buffer == bytes[offset as usize..][..count]);
         asked += len;
     }
-    let fetched = mount.stat("bytes_fetched");
+    let fetched = mount.stat("http_bytes");
     println!("asked {asked}, fetched {fetched}");
     assert!(
         fetched <= asked as f64 * 1.1,

@@ -71,8 +71,9 @@ impl Machine {
             ("stock", self.weed.clone()),
         ];
         if let Some(riptide) = &self.riptide {
-            facts.push(("riptide", format!("{riptide}, commit {}", self.commit)));
+            facts.push(("ours", riptide.clone()));
         }
+        facts.push(("checkout", self.commit.clone()));
         let load = format!("{} before, {} after", self.load_before, self.load_after);
         facts.push(("load (1, 5, 15 min)", load));
         facts.push(("priority of the session", self.priority.clone()));

@@ -96,8 +96,10 @@ impl Mounted {
         let target = format!("{}/stats", self.metrics());
         let answer = Http::new(None)?.send("GET", &target, &[], b"")?.ok()?;
         let stats: Value = serde_json::from_slice(&answer.body).context("parse /stats")?;
-        let mut text = String::from("from its /stats:\n");
-        collect("", &stats, &mut text);
+        let mut text = String::from("counted meanwhile (its /stats):\n");
+        for name in SHOWN {
+            series(name, &stats["metrics"][name], &mut text);
+        }
         Ok(text)
     }
 
@@ -128,37 +130,30 @@ impl Drop for Mounted {
     }
 }
 
-/// Writes the counters that are not zero and say where bytes came from.
-fn collect(name: &str, value: &Value, text: &mut String) {
-    match value {
-        Value::Object(object) => {
-            for (key, inner) in object {
-                let below = if name.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{name}.{key}")
-                };
-                collect(&below, inner, text);
-            }
+/// The series of one metric that are not zero, a line each.
+fn series(name: &str, metric: &Value, text: &mut String) {
+    for one in metric.as_array().into_iter().flatten() {
+        let value = one["value"].as_f64().unwrap_or_default();
+        if value != 0.0 {
+            let labels = one["labels"].as_object().into_iter().flatten();
+            let labels: Vec<&str> = labels.filter_map(|(_, label)| label.as_str()).collect();
+            let name = format!("{name} {}", labels.join(" "));
+            let _ = writeln!(text, "  {name:<28} {value:>14}");
         }
-        Value::Number(number) if number.as_f64() != Some(0.0) => {
-            let last = name.rsplit('.').next().unwrap_or(name);
-            if SHOWN.iter().any(|word| last.contains(word)) {
-                let _ = writeln!(text, "  {name:<44} {number}");
-            }
-        }
-        _ => {}
     }
 }
 
-/// Parts of the names of counters that the demo shows.
-const SHOWN: [&str; 6] = [
-    "hits",
-    "misses",
-    "total_",
-    "avg_latency",
-    "fetched",
-    "prefetch",
+/// The counters that the demo shows: where bytes came from, and what the caches did.
+const SHOWN: [&str; 9] = [
+    "reads",
+    "read_bytes",
+    "cache_hits",
+    "cache_misses",
+    "cache_read_bytes",
+    "http_requests",
+    "http_bytes",
+    "reader_prefetch_used",
+    "invalidations",
 ];
 const READY: Duration = Duration::from_secs(30);
 const GONE: Duration = Duration::from_secs(10);
