@@ -1,7 +1,7 @@
 //! A thin FUSE transport of our own.
 //!
 //! [`Session::mount`] mounts a [`FileSystem`] and serves it with threads that
-//! wait on /dev/fuse: a request is parsed ([`parse`]), its method is called on
+//! wait on /dev/fuse: a request is parsed (`parse`), its method is called on
 //! the thread that took it, and the reply is gathered from wherever its bytes
 //! are. [`Notifier`] tells the kernel what it must no longer believe.
 //!

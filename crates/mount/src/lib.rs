@@ -1,8 +1,8 @@
 //! The file system: SeaweedFS as a tree of inodes.
 //!
-//! Three things meet here. The [`tree`] keeps what is known of names and
-//! entries, the follower ([`follow`]) keeps that true by applying the filer's
-//! events, and the operations ([`fs`]) answer the kernel from it, asking the
+//! Three things meet here. The `tree` keeps what is known of names and
+//! entries, the follower (`follow`) keeps that true by applying the filer's
+//! events, and the operations (`fs`) answer the kernel from it, asking the
 //! filer only for what is not known and the [`reader`] for bytes. The crate
 //! knows the FUSE operations but nothing of how requests arrive.
 
