@@ -1,0 +1,1 @@
+//! Reads needles out of the files of a live volume server.
