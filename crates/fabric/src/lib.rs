@@ -12,7 +12,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod announce;
 pub mod http;
+pub mod lane;
+pub mod memory;
+pub mod serve;
+pub mod wire;
 
 mod error;
 mod locate;

@@ -1,0 +1,90 @@
+//! What a fabric server serves from: the contract with whoever holds the needles.
+//!
+//! The server half of the fabric knows frames, permits and carriers; it does not know volume
+//! files. A [`Shelf`] finds needles, a [`Held`] needle gives bytes. Both are called from the
+//! server's worker threads and may block on a disk for a moment.
+
+use seaweed::FileId;
+
+/// Holds needles. Called from many threads at once.
+pub trait Shelf: Send + Sync + 'static {
+    /// A needle that was found, good for reading for as long as it is kept.
+    type Needle: Held;
+
+    /// Looks up `needle`. Everything that was acknowledged to any client before the call is seen.
+    ///
+    /// # Errors
+    /// [`Miss`] says why there is nothing to serve; the client goes another way.
+    fn find(&self, needle: FileId) -> Result<Self::Needle, Miss>;
+}
+
+/// A needle that was found: header, cookie and size are checked.
+pub trait Held: Send + Sync {
+    /// Bytes stored, which for a compressed needle is the compressed length.
+    fn stored_len(&self) -> u64;
+
+    /// Whether the volume server marked the stored bytes as a gzip stream.
+    fn is_gzip(&self) -> bool;
+
+    /// CRC32C of the stored bytes, as the volume server keeps it.
+    fn crc(&self) -> u32;
+
+    /// Whether reading these bytes would not wait for a disk, as far as can be told cheaply.
+    fn is_cached(&self, offset: u64, len: usize) -> bool;
+
+    /// Tells the system that these bytes will be wanted soon.
+    fn will_need(&self, offset: u64, len: u64);
+
+    /// Fills `dst` with stored bytes from `offset` on; gives the CRC32C of exactly these.
+    /// `offset + dst.len()` lies within the needle.
+    ///
+    /// # Errors
+    /// See [`ReadFault`].
+    fn read_at(&self, offset: u64, dst: &mut [u8]) -> Result<u32, ReadFault>;
+
+    /// Has the kernel write stored bytes to memory that may be shared with another process, of
+    /// which no Rust reference exists. The bytes are not checked: the receiver compares all of
+    /// a needle with [`crc`](Held::crc).
+    ///
+    /// # Safety
+    /// `dst..dst + len` is mapped writable for the whole call, and nobody in this process
+    /// reads or writes it meanwhile.
+    ///
+    /// # Errors
+    /// See [`ReadFault`].
+    unsafe fn read_into(&self, offset: u64, dst: *mut u8, len: usize) -> Result<(), ReadFault>;
+}
+
+/// Why a shelf has nothing to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Miss {
+    /// The volume is here and the needle is not: never written, deleted, expired, other cookie.
+    #[error("no such needle")]
+    Absent,
+    /// The volume is not here.
+    #[error("the volume is not here")]
+    NotHere,
+    /// The volume is here in a form that is not served: erasure coded, tiered, being copied.
+    #[error("the volume is in a form that is not served")]
+    Declined,
+    /// The volume's index is still being read.
+    #[error("the volume's index is still being read")]
+    Loading,
+    /// What is stored under the id is damaged.
+    #[error("the needle is damaged")]
+    Corrupt,
+    /// The disk or the system failed.
+    #[error("the volume cannot be read")]
+    Failed,
+}
+
+/// Why bytes of a needle that was found could not be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadFault {
+    /// They are not what was once written.
+    #[error("the needle is damaged")]
+    Corrupt,
+    /// The disk or the system failed, or the file was truncated.
+    #[error("the volume cannot be read")]
+    Failed,
+}
