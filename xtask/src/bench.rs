@@ -18,6 +18,7 @@ mod report;
 mod sample;
 mod session;
 mod setup;
+mod sidecar;
 mod workload;
 
 use std::ffi::OsString;

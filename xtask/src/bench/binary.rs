@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::mounted::Variant;
 use super::options::Options;
 
 /// Where they are.
@@ -22,7 +21,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Finds `weed`, and `riptide` where `$RIPTIDE_BIN` says, or builds it.
     pub(crate) fn find(options: &Options) -> Result<Self> {
-        let wanted = options.variants.contains(&Variant::Riptide);
+        let wanted = options.variants.iter().any(|variant| variant.is_ours());
         Ok(Self {
             weed: cluster::weed()?,
             riptide: if wanted { Some(riptide()?) } else { None },

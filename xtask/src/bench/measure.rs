@@ -103,6 +103,7 @@ fn one(
     let sample = Sample {
         bench,
         mount: &mount,
+        variant,
         round: round as u64,
         operations: options.operations,
     };

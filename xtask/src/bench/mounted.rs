@@ -19,13 +19,23 @@ pub(crate) enum Variant {
     Stock,
     /// The same, with the kernel's read-ahead raised from outside.
     StockReadAhead,
-    /// `riptide mount`.
+    /// `riptide mount`, over HTTP.
     Riptide,
+    /// The same with a sidecar that offers shared memory.
+    RiptideShm,
+    /// The same with a sidecar that offers TCP.
+    RiptideTcp,
 }
 
 impl Variant {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Stock, Self::StockReadAhead, Self::Riptide];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Stock,
+        Self::StockReadAhead,
+        Self::Riptide,
+        Self::RiptideShm,
+        Self::RiptideTcp,
+    ];
 
     /// Its name in flags and JSON.
     pub(crate) fn key(self) -> &'static str {
@@ -33,6 +43,33 @@ impl Variant {
             Self::Stock => "stock",
             Self::StockReadAhead => "stock-read-ahead",
             Self::Riptide => "riptide",
+            Self::RiptideShm => "riptide-shm",
+            Self::RiptideTcp => "riptide-tcp",
+        }
+    }
+
+    /// Its name at the head of a column.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::StockReadAhead => "stock, read-ahead raised",
+            Self::Riptide => "riptide, HTTP",
+            Self::RiptideShm => "riptide, shared memory",
+            Self::RiptideTcp => "riptide, TCP fabric",
+        }
+    }
+
+    /// Whether it is a mount of ours.
+    pub(crate) fn is_ours(self) -> bool {
+        !matches!(self, Self::Stock | Self::StockReadAhead)
+    }
+
+    /// The fabric's carrier it reads by.
+    pub(crate) fn carrier(self) -> Option<&'static str> {
+        match self {
+            Self::RiptideShm => Some("shm"),
+            Self::RiptideTcp => Some("tcp"),
+            _ => None,
         }
     }
 }
@@ -61,18 +98,23 @@ impl Mounted {
                 vec!["-logtostderr=true".into()],
             )
         };
-        let (program, mut args): (PathBuf, Vec<OsString>) = match variant {
-            Variant::Stock | Variant::StockReadAhead => weed(),
-            Variant::Riptide => {
-                let program = bench.programs.riptide.clone();
-                (program.context("there is no riptide program")?, Vec::new())
-            }
+        let (program, mut args): (PathBuf, Vec<OsString>) = if variant.is_ours() {
+            let program = bench.programs.riptide.clone();
+            (program.context("there is no riptide program")?, Vec::new())
+        } else {
+            weed()
         };
         args.push("mount".into());
         args.push(format!("-filer={}", bench.filer).into());
         args.push(format!("-dir={}", dir.display()).into());
         args.push(format!("-cacheDir={}", cache.display()).into());
         args.push(format!("-localSocket={}/mount.sock", root.display()).into());
+        if let Some(sidecar) = bench.sidecar(variant) {
+            args.push("-rdma.enabled=true".into());
+            args.push(format!("-rdma.sidecar={}", sidecar.http()).into());
+            // Strict: a read that went over HTTP would be counted for the fabric.
+            args.push("-rdma.fallback=false".into());
+        }
         args.extend(bench.mount_flags.iter().map(OsString::from));
         let process = Process::start(Spec {
             name: format!("the mount of {}", variant.key()),

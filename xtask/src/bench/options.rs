@@ -110,8 +110,13 @@ fn command() -> Command {
                 .help("Only workloads with a row whose key contains one of these"),
             Arg::new("only")
                 .long("only")
-                .value_parser(PossibleValuesParser::new(["stock", "riptide"]))
-                .help("Only this mount"),
+                .value_parser(PossibleValuesParser::new([
+                    "stock",
+                    "riptide",
+                    "riptide-shm",
+                    "riptide-tcp",
+                ]))
+                .help("Only this mount; riptide is all of ours"),
             Arg::new("mount-flag")
                 .long("mount-flag")
                 .action(ArgAction::Append)
@@ -170,7 +175,8 @@ mod tests {
     fn only_stock_includes_stock_with_more_read_ahead() {
         let stock = [Variant::Stock, Variant::StockReadAhead];
         assert_eq!(parsed(&["--only", "stock"]).variants, stock);
-        assert_eq!(parsed(&["--only=riptide"]).variants, [Variant::Riptide]);
+        let ours = [Variant::Riptide, Variant::RiptideShm, Variant::RiptideTcp];
+        assert_eq!(parsed(&["--only=riptide"]).variants, ours);
         assert_eq!(parsed(&[]).variants, Variant::ALL);
     }
 

@@ -9,13 +9,14 @@ use bench::{Caching, MANY};
 use bench::{forced_getattr, missing_lookup, open_read_close, random, sequential, stat_all, walk};
 
 use super::cost::Cost;
-use super::mounted::Mounted;
+use super::mounted::{Mounted, Variant};
 use super::setup::{Bench, ROOT};
 
 /// A fresh mount, and how much to do on it.
 pub(crate) struct Sample<'a> {
     pub(crate) bench: &'a Bench,
     pub(crate) mount: &'a Mounted,
+    pub(crate) variant: Variant,
     /// Number of the round: other random places, other missing names.
     pub(crate) round: u64,
     /// Operations of a latency row.
@@ -50,12 +51,13 @@ impl Sample<'_> {
 
     /// p50, p99, CPU time of the mount per read, bytes sent per byte read.
     pub(crate) fn random(&self) -> Result<Vec<f64>> {
-        let sent = written(self.bench.volume_server)?;
+        let sender = self.bench.sender(self.variant);
+        let sent = written(sender)?;
         let clocks = self.clocks()?;
         let big = self.bench.tree.big();
         let done = random(&self.root(), big, 1, self.operations, self.round)?;
         let cost = self.cost_since(clocks)?;
-        let sent = written(self.bench.volume_server)? - sent;
+        let sent = written(sender)? - sent;
         let reads = done.each.count() as f64;
         Ok(vec![
             done.quantile_us(0.5),

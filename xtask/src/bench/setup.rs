@@ -9,8 +9,10 @@ use bench::Tree;
 use cluster::Cluster;
 
 use super::binary::Programs;
+use super::mounted::Variant;
 use super::options::Options;
 use super::session;
+use super::sidecar::Sidecar;
 
 /// A running cluster with the tree in it.
 #[derive(Debug)]
@@ -25,8 +27,9 @@ pub(crate) struct Bench {
     pub(crate) filer: String,
     /// Processes whose CPU time is the servers'.
     pub(crate) servers: Vec<u32>,
-    /// The process that sends file data.
-    pub(crate) volume_server: u32,
+    /// The process that sends file data over HTTP.
+    volume_server: u32,
+    sidecars: Vec<Sidecar>,
     _cluster: Cluster,
 }
 
@@ -54,15 +57,34 @@ impl Bench {
         eprintln!("bench: ready after {:.1} s", start.elapsed().as_secs_f64());
         let volume_server = cluster.volume_process(0).id();
         let (master, filer) = (cluster.master_process().id(), cluster.filer_process(0).id());
+        let carriers = options.variants.iter().filter_map(|v| v.carrier());
+        let sidecars = carriers
+            .map(|carrier| Sidecar::start(&programs, carrier, &cluster))
+            .collect::<Result<Vec<_>>>()?;
+        let mut servers = vec![master, volume_server, filer];
+        servers.extend(sidecars.iter().map(Sidecar::id));
         Ok(Self {
             tree,
             programs,
             mount_flags: options.mount_flags.clone(),
             filer: cluster.filer_http(),
-            servers: vec![master, volume_server, filer],
+            servers,
             volume_server,
+            sidecars,
             _cluster: cluster,
         })
+    }
+
+    /// The sidecar that a variant reads from.
+    pub(crate) fn sidecar(&self, variant: Variant) -> Option<&Sidecar> {
+        let carrier = variant.carrier()?;
+        self.sidecars.iter().find(|one| one.carrier() == carrier)
+    }
+
+    /// The process that sends file data to a variant.
+    pub(crate) fn sender(&self, variant: Variant) -> u32 {
+        self.sidecar(variant)
+            .map_or(self.volume_server, Sidecar::id)
     }
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use bench::{Better, Caching};
 
+use super::mounted::Variant;
 use super::sample::Sample;
 
 /// One line of the table.
@@ -16,8 +17,15 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     /// Which value is better.
     pub(crate) better: Better,
-    /// How many times better than stock Riptide has to be; None for information.
-    pub(crate) bar: Option<f64>,
+    bars: Bars,
+}
+
+/// How many times better than stock each mount of ours has to be; None for information.
+#[derive(Debug, Clone, Copy)]
+struct Bars {
+    http: Option<f64>,
+    shm: Option<f64>,
+    tcp: Option<f64>,
 }
 
 /// One thing to do on a fresh mount.
@@ -40,7 +48,8 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 "MB/s",
                 Better::Higher,
             )
-            .bar(1.0),
+            .bar(1.0)
+            .fabric(1.5, 1.5),
             row(
                 "seq-buffered-cpu",
                 "— CPU of the mount",
@@ -53,7 +62,8 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 "— CPU of mount, reader and servers",
                 "s/GiB",
                 Better::Lower,
-            ),
+            )
+            .fabric(2.0, 2.0),
             row(
                 "seq-buffered-check",
                 "— share of the time spent checking bytes",
@@ -72,7 +82,8 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 "MB/s",
                 Better::Higher,
             )
-            .bar(1.0),
+            .bar(1.0)
+            .fabric(1.5, 1.5),
             row(
                 "seq-direct-cpu",
                 "— CPU of the mount",
@@ -85,7 +96,8 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 "— CPU of mount, reader and servers",
                 "s/GiB",
                 Better::Lower,
-            ),
+            )
+            .fabric(2.0, 2.0),
             row(
                 "seq-direct-check",
                 "— share of the time spent checking bytes",
@@ -104,8 +116,11 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 "µs",
                 Better::Lower,
             )
-            .bar(2.0),
-            row("random-p99", "— p99", "µs", Better::Lower).bar(1.0),
+            .bar(2.0)
+            .fabric(4.0, 2.0),
+            row("random-p99", "— p99", "µs", Better::Lower)
+                .bar(1.0)
+                .fabric(1.0, 1.0),
             row("random-cpu", "— CPU of the mount", "µs/read", Better::Lower),
             row(
                 "random-sent",
@@ -125,7 +140,8 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 "IOPS",
                 Better::Higher,
             )
-            .bar(1.0),
+            .bar(1.0)
+            .fabric(1.0, 1.0),
             row(
                 "parallel-cpu",
                 "— CPU of the mount",
@@ -206,16 +222,36 @@ const fn row(key: &'static str, title: &'static str, unit: &'static str, better:
         title,
         unit,
         better,
-        bar: None,
+        bars: Bars {
+            http: None,
+            shm: None,
+            tcp: None,
+        },
     }
 }
 
 impl Row {
-    const fn bar(self, bar: f64) -> Self {
-        Self {
-            bar: Some(bar),
-            ..self
+    /// How many times better than stock `variant` has to be.
+    pub(crate) fn bar_of(&self, variant: Variant) -> Option<f64> {
+        match variant {
+            Variant::Stock | Variant::StockReadAhead => None,
+            Variant::Riptide => self.bars.http,
+            Variant::RiptideShm => self.bars.shm,
+            Variant::RiptideTcp => self.bars.tcp,
         }
+    }
+
+    /// For the mount over HTTP.
+    const fn bar(mut self, bar: f64) -> Self {
+        self.bars.http = Some(bar);
+        self
+    }
+
+    /// For the mounts over the fabric, by shared memory and by TCP.
+    const fn fabric(mut self, shm: f64, tcp: f64) -> Self {
+        self.bars.shm = Some(shm);
+        self.bars.tcp = Some(tcp);
+        self
     }
 }
 
