@@ -177,7 +177,12 @@ impl Cluster {
     /// # Errors
     /// When the filer refuses.
     pub fn mkdir(&self, path: &str) -> Result<()> {
-        self.put(&format!("{}/", path.trim_end_matches('/')), b"")
+        // A POST to a path that ends in a slash; a PUT would make a file inside, of the same name.
+        let folder = format!("{}/", path.trim_end_matches('/'));
+        self.filer(0, "POST", &folder, "", &[], b"")?
+            .ok()
+            .with_context(|| format!("make {path}"))?;
+        Ok(())
     }
 
     /// Reads a file.
