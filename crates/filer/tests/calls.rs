@@ -122,7 +122,10 @@ async fn volumes_are_located_and_remembered() {
     let map = VolumeMap::new(filer.clone());
     map.expect(&[volume, 9998]);
     assert_eq!(map.locate(volume).await.unwrap(), locations);
-    assert!(matches!(map.locate(9998).await, Err(LocateError::Nowhere(9998))));
+    assert!(matches!(
+        map.locate(9998).await,
+        Err(LocateError::Nowhere(9998))
+    ));
 
     let sizes = filer.statistics("", "", "", "").await.unwrap();
     assert!(sizes.total_size > 0);

@@ -160,6 +160,16 @@ fn free_space_is_reported() {
     let space = rustix::fs::statvfs(mount.dir()).unwrap();
     assert!(space.f_blocks > 0 && space.f_bfree > 0 && space.f_bfree <= space.f_blocks);
     assert_eq!(space.f_namemax, 255);
+    drop(mount);
+
+    // A quota is the size that is shown, as by the stock mount.
+    let quota = ["-collectionQuotaMB=100"];
+    let (stock, mount) = (scene.stock(&quota), scene.mount(&quota));
+    for dir in [stock.dir(), mount.dir()] {
+        let space = rustix::fs::statvfs(dir).unwrap();
+        assert_eq!(space.f_blocks * space.f_frsize, 100 << 20);
+        assert!(space.f_bfree <= space.f_blocks);
+    }
 }
 
 #[test]
