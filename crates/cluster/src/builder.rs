@@ -135,12 +135,6 @@ impl Builder {
 
         let master_ports = free_port_pair()?;
         let master = place.process("master", &master_ports, &self.master_args())?;
-        let mut volumes = Vec::new();
-        for i in 0..self.volume_servers {
-            let (name, ports) = (format!("volume{i}"), free_port_pair()?);
-            let args = self.volume_args(&master_ports);
-            volumes.push((place.process(&name, &ports, &args)?, ports));
-        }
         let http = Http::new(certificates.as_ref())?;
         let mut cluster = Cluster::from(Parts {
             home: place.home.clone(),
@@ -149,8 +143,15 @@ impl Builder {
             certificates,
             http,
             master: (master, master_ports),
-            volumes,
         });
+        cluster.wait_for_master()?;
+        for i in 0..self.volume_servers {
+            let (name, ports) = (format!("volume{i}"), free_port_pair()?);
+            let args = self.volume_args(cluster.master_ports());
+            let process = place.process(&name, &ports, &args)?;
+            cluster.volumes.push((process, ports));
+        }
+        cluster.wait_for_registration()?;
         for i in 0..self.filers {
             // One after the other: a filer copies the entries of those that are there, and
             // ends when one of them does not answer yet.

@@ -28,6 +28,7 @@ mod certificates;
 mod http;
 mod ports;
 mod process;
+mod ready;
 mod running;
 mod security;
 mod stock;

@@ -41,6 +41,7 @@ pub struct Process {
     spec: Spec,
     child: Child,
     status: Option<ExitStatus>,
+    ended_on_purpose: bool,
 }
 
 impl Process {
@@ -54,6 +55,7 @@ impl Process {
             spec,
             child,
             status: None,
+            ended_on_purpose: false,
         })
     }
 
@@ -91,6 +93,7 @@ impl Process {
     /// # Errors
     /// When it cannot be waited for.
     pub fn kill(&mut self) -> Result<()> {
+        self.ended_on_purpose = true;
         if self.poll().is_none() {
             self.child
                 .kill()
@@ -105,6 +108,7 @@ impl Process {
     /// # Errors
     /// When it is still there after `limit`.
     pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.ended_on_purpose = true;
         self.signal(Signal::TERM)?;
         self.wait(limit)
     }
@@ -136,7 +140,14 @@ impl Process {
         self.kill()?;
         self.child = spawn(&self.spec)?;
         self.status = None;
+        self.ended_on_purpose = false;
         Ok(())
+    }
+
+    /// Whether it was killed or terminated by this program.
+    #[must_use]
+    pub fn ended_on_purpose(&self) -> bool {
+        self.ended_on_purpose
     }
 
     /// The last lines of its log.

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -15,9 +14,9 @@ use crate::{Builder, Certificates, Http, PortPair, Process, Response, StockMount
 #[derive(Debug)]
 pub struct Cluster {
     // Fields are dropped in this order: the servers end before their folder goes.
-    filers: Vec<(Process, PortPair)>,
-    volumes: Vec<(Process, PortPair)>,
-    master: (Process, PortPair),
+    pub(crate) filers: Vec<(Process, PortPair)>,
+    pub(crate) volumes: Vec<(Process, PortPair)>,
+    pub(crate) master: (Process, PortPair),
     http: Http,
     certificates: Option<Certificates>,
     weed: PathBuf,
@@ -33,7 +32,6 @@ pub(crate) struct Parts {
     pub(crate) certificates: Option<Certificates>,
     pub(crate) http: Http,
     pub(crate) master: (Process, PortPair),
-    pub(crate) volumes: Vec<(Process, PortPair)>,
 }
 
 impl From<Parts> for Cluster {
@@ -45,11 +43,10 @@ impl From<Parts> for Cluster {
             certificates,
             http,
             master,
-            volumes,
         } = parts;
         Self {
             filers: Vec::new(),
-            volumes,
+            volumes: Vec::new(),
             master,
             http,
             certificates,
@@ -177,7 +174,12 @@ impl Cluster {
     /// # Errors
     /// When the filer refuses.
     pub fn mkdir(&self, path: &str) -> Result<()> {
-        self.put(&format!("{}/", path.trim_end_matches('/')), b"")
+        // A POST to a path that ends in a slash; a PUT would make a file inside, of the same name.
+        let folder = format!("{}/", path.trim_end_matches('/'));
+        self.filer(0, "POST", &folder, "", &[], b"")?
+            .ok()
+            .with_context(|| format!("make {path}"))?;
+        Ok(())
     }
 
     /// Reads a file.
@@ -315,19 +317,7 @@ impl Cluster {
     /// When it does not come up.
     pub fn restart_volume(&mut self, i: usize) -> Result<()> {
         self.volumes[i].0.restart()?;
-        let target = format!("{}/status", self.volume_http(i));
-        let start = Instant::now();
-        while self.http.send("GET", &target, &[], b"").is_err() {
-            self.volumes[i].0.expect_running()?;
-            if start.elapsed() > READY {
-                bail!(
-                    "volume server {i} does not answer; its log:\n{}",
-                    self.logs()
-                );
-            }
-            thread::sleep(POLL);
-        }
-        Ok(())
+        self.wait_for_volume(i)
     }
 
     /// Mounts it at `dir` with the real `weed mount`.
@@ -364,45 +354,6 @@ impl Cluster {
         self.filers.push((process, ports));
         self.wait_for_filer(self.filers.len() - 1)
     }
-
-    /// Writes and reads a file through filer `i` until both work.
-    pub(crate) fn wait_for_filer(&mut self, i: usize) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let failure = match self.probe(i) {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            };
-            for (process, _) in self
-                .volumes
-                .iter_mut()
-                .chain([&mut self.master, &mut self.filers[i]])
-            {
-                process.expect_running()?;
-            }
-            if start.elapsed() > READY {
-                let logs = self.logs();
-                return Err(
-                    failure.context(format!("filer {i} is not ready after {READY:?}\n{logs}"))
-                );
-            }
-            thread::sleep(POLL);
-        }
-    }
-
-    fn probe(&self, i: usize) -> Result<()> {
-        // Larger than what a filer may be told to keep in the entry: a chunk must be written.
-        let body = vec![b'p'; PROBE_SIZE];
-        // Of its own: filers repeat each other's deletions.
-        let path = format!("/.ready{i}");
-        self.filer(i, "PUT", &path, "", &[], &body)?.ok()?;
-        let back = self.filer(i, "GET", &path, "", &[], b"")?.ok()?;
-        let _ = self.filer(i, "DELETE", &path, "", &[], b"")?;
-        if back.body != body {
-            bail!("the probe file reads back differently");
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Cluster {
@@ -418,8 +369,3 @@ impl Drop for Cluster {
         // gone ignores SIGTERM, and nothing they could save outlives the folder.
     }
 }
-
-/// On a busy machine a start takes seconds; more means that something is broken.
-const READY: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
-const PROBE_SIZE: usize = 256 * 1024;

@@ -12,6 +12,12 @@ pub trait Locate: Send + Sync {
     /// See [`LocateError`].
     fn locate(&self, ctx: &Context<'_>, volume: u32) -> Result<Arc<[Location]>, LocateError>;
 
+    /// Says that these volumes will be asked for soon, so that one question can serve all.
+    /// Does not wait.
+    fn expect(&self, volumes: &[u32]) {
+        let _ = volumes;
+    }
+
     /// Drops what is remembered about `volume`, because it turned out to be wrong or useless.
     /// Called at most once for each look-up that disappointed.
     fn forget(&self, volume: u32);

@@ -10,6 +10,12 @@ pub trait Route: Send + Sync {
     /// Its name in statistics and logs, such as `http`.
     fn name(&self) -> &'static str;
 
+    /// Says that needles in these volumes will be read soon, so that the way there can be
+    /// looked up at once. Does not wait.
+    fn expect(&self, volumes: &[u32]) {
+        let _ = volumes;
+    }
+
     /// Fills `dst` with the clear data of `needle` from byte `offset` on.
     ///
     /// For chunks that are neither encrypted nor compressed. Exactly `dst.len()` bytes are

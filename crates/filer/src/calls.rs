@@ -1,5 +1,7 @@
 //! The questions a mount asks.
 
+use std::collections::HashMap;
+
 use seaweed::pb;
 use tonic::Status;
 
@@ -130,25 +132,26 @@ impl Filer {
         .await
     }
 
-    /// Where volumes are. Volumes that nobody has are absent from the answer.
-    /// [`VolumeMap`](crate::VolumeMap) remembers the answers.
-    ///
-    /// # Errors
-    /// When no filer could answer.
-    pub async fn lookup_volume(
+    /// Where several volumes are, by one question. What is absent from the answer must be asked
+    /// for by itself: the filer answers with nothing but an error when nobody has one of them.
+    pub(crate) async fn locations_of(
         &self,
-        volume_ids: &[u32],
-    ) -> Result<Vec<(u32, Vec<pb::Location>)>, FilerError> {
-        let mut found = Vec::with_capacity(volume_ids.len());
-        // One by one: a single missing volume turns the whole answer of 4.48
-        // into an error.
-        for &id in volume_ids {
-            let locations = self.locations(id).await?;
-            if !locations.is_empty() {
-                found.push((id, locations));
-            }
-        }
-        Ok(found)
+        volumes: &[u32],
+    ) -> Result<HashMap<u32, Vec<pb::Location>>, FilerError> {
+        self.call("LookupVolume", |attempt: Attempt| async move {
+            let request = pb::LookupVolumeRequest {
+                volume_ids: volumes.iter().map(u32::to_string).collect(),
+            };
+            let mut client = attempt.client();
+            let answer = match attempt.unary(client.lookup_volume(request)).await {
+                Err(status) if !crate::error::is_transport(&status) => return Ok(HashMap::new()),
+                answer => answer?,
+            };
+            let found = answer.locations_map.into_iter();
+            let found = found.filter_map(|(id, at)| Some((id.parse().ok()?, at.locations)));
+            Ok(found.collect())
+        })
+        .await
     }
 
     /// Where one volume is; nowhere when nobody has it.

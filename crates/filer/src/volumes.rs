@@ -28,6 +28,9 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// after a restart is not missed.
 const ABSENCE: Duration = Duration::from_secs(1);
 
+/// Most volumes in one question: its answer stays far below a megabyte.
+const BATCH: usize = 256;
+
 /// Most volumes remembered; at 30 GB each, 65,536 volumes hold 2 PB.
 const CAPACITY: usize = 65_536;
 
@@ -71,6 +74,7 @@ struct Inner {
     table: Mutex<HashMap<u32, Slot>>,
 }
 
+type Found = HashMap<u32, Vec<pb::Location>>;
 type Answer = Result<Arc<[Location]>, LocateError>;
 
 enum Slot {
@@ -145,12 +149,75 @@ impl VolumeMap {
         }
     }
 
+    /// Asks for those of `volumes` that are not known, together, because they
+    /// will be needed soon. Returns at once; [`VolumeMap::locate`] waits for
+    /// the answer like for any other. To be called inside a runtime.
+    pub fn expect(&self, volumes: &[u32]) {
+        let mut table = self.inner.table();
+        let now = Instant::now();
+        let unknown = |volume: &u32| match table.get(volume) {
+            Some(Slot::Known(_, until) | Slot::Nowhere(until)) => *until <= now,
+            Some(Slot::Asking(..)) => false,
+            None => true,
+        };
+        let mut unknown: Vec<u32> = volumes.iter().copied().filter(unknown).collect();
+        unknown.truncate(CAPACITY);
+        for batch in unknown.chunks(BATCH) {
+            let answer = self.ask_all(batch.into());
+            for &volume in batch {
+                make_room(&mut table, now);
+                let before = match table.remove(&volume) {
+                    Some(Slot::Known(locations, _)) => Some(locations),
+                    _ => None,
+                };
+                let asking = self.ask_after(volume, answer.clone());
+                table.insert(volume, Slot::Asking(asking, before));
+            }
+        }
+    }
+
+    /// One question about all of `volumes`; what it does not answer is absent.
+    fn ask_all(&self, volumes: Arc<[u32]>) -> Shared<BoxFuture<'static, Arc<Found>>> {
+        let filer = self.inner.filer.clone();
+        let asked = async move {
+            let found = filer.locations_of(&volumes).await;
+            Arc::new(found.unwrap_or_else(|error| {
+                tracing::debug!(%error, "volumes could not be looked up together");
+                Found::new()
+            }))
+        };
+        asked.boxed().shared()
+    }
+
+    /// Takes `volume` from the answer about many, or asks for it alone.
+    fn ask_after(
+        &self,
+        volume: u32,
+        answer: Shared<BoxFuture<'static, Arc<Found>>>,
+    ) -> Shared<BoxFuture<'static, Answer>> {
+        let inner = Arc::clone(&self.inner);
+        Self::spawn(volume, async move {
+            let found = match answer.await.get(&volume) {
+                Some(locations) => Ok(locations.clone()),
+                None => inner.filer.locations(volume).await,
+            };
+            inner.store(volume, found)
+        })
+    }
+
     fn ask(&self, volume: u32) -> Shared<BoxFuture<'static, Answer>> {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move {
+        Self::spawn(volume, async move {
             let found = inner.filer.locations(volume).await;
             inner.store(volume, found)
-        });
+        })
+    }
+
+    fn spawn(
+        volume: u32,
+        asking: impl Future<Output = Answer> + Send + 'static,
+    ) -> Shared<BoxFuture<'static, Answer>> {
+        let task = tokio::spawn(asking);
         let answer = async move {
             task.await.unwrap_or_else(|error| {
                 // Only when the runtime is being shut down.

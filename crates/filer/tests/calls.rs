@@ -118,6 +118,15 @@ async fn volumes_are_located_and_remembered() {
         "absence is remembered a moment"
     );
 
+    // Together, one of them lost: the filer's answer is an error then, so each is asked for.
+    let map = VolumeMap::new(filer.clone());
+    map.expect(&[volume, 9998]);
+    assert_eq!(map.locate(volume).await.unwrap(), locations);
+    assert!(matches!(
+        map.locate(9998).await,
+        Err(LocateError::Nowhere(9998))
+    ));
+
     let sizes = filer.statistics("", "", "", "").await.unwrap();
     assert!(sizes.total_size > 0);
 }

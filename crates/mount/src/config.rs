@@ -32,6 +32,8 @@ pub struct MountConfig {
     pub df_logical: bool,
     /// `-collection`, for statfs.
     pub collection: String,
+    /// `-collectionQuotaMB` in bytes: the most that statfs shows as the size; 0 for no quota.
+    pub quota_bytes: u64,
     /// `-replication`, for statfs.
     pub replication: String,
     /// `-disk`, for statfs.
@@ -58,6 +60,7 @@ impl Default for MountConfig {
             dir_nlink: false,
             df_logical: false,
             collection: String::new(),
+            quota_bytes: 0,
             replication: String::new(),
             disk_type: String::new(),
             ttl: String::new(),

@@ -154,6 +154,20 @@ impl Listing {
     }
 }
 
+/// How many subdirectories a directory has: from memory, or by listing it.
+pub(crate) fn subdirectories(core: &Core, ctx: &Context<'_>, node: NodeId) -> Result<u32, Errno> {
+    if let Some(count) = core.tree.read().subdirectories(node) {
+        return Ok(count);
+    }
+    let mut listing = Listing::start(core, ctx, node)?;
+    while listing.source.is_some() {
+        listing.fetch(core, ctx, node)?;
+    }
+    let entries = listing.entries.iter();
+    let count = entries.filter(|listed| listed.entry.is_directory()).count();
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 /// Lists a whole directory into the tree.
 pub(crate) async fn load(core: &Arc<Core>, node: NodeId) {
     let question = {

@@ -76,6 +76,11 @@ impl Locate for FilerLocator {
         Ok(self.translate(volume, found))
     }
 
+    fn expect(&self, volumes: &[u32]) {
+        let _inside = self.runtime.enter();
+        self.volumes.expect(volumes);
+    }
+
     fn forget(&self, volume: u32) {
         self.volumes.forget(volume);
     }

@@ -172,20 +172,46 @@ impl Core {
                 return Err(errno);
             }
         }
+        let counted = self.count_links(ctx, node);
         let tree = self.tree.read();
         let held = tree.node(node).ok_or(Errno::ESTALE)?;
-        let ttl = self.ttl(trusted && !held.stale);
-        Ok((self.attr_in(&tree, node, &held.content), ttl))
+        let mut attr = self.attr_in(&tree, node, &held.content);
+        let counted = counted.or_else(|errno| if known_will_do { Ok(None) } else { Err(errno) })?;
+        if let Some(nlink) = counted.filter(|_| attr.nlink > 0) {
+            attr.nlink = nlink;
+        }
+        let fresh = trusted && !held.stale && !self.counts_links(&held.content.entry);
+        Ok((attr, self.ttl(fresh)))
+    }
+
+    /// The link count of a directory that has to be listed for it.
+    fn count_links(&self, ctx: &Context<'_>, node: NodeId) -> Result<Option<u32>, Errno> {
+        let counts = {
+            let tree = self.tree.read();
+            let held = tree.node(node).ok_or(Errno::ESTALE)?;
+            self.counts_links(&held.content.entry)
+        };
+        if !counts {
+            return Ok(None);
+        }
+        let count = crate::list::subdirectories(self, ctx, node)?;
+        Ok(Some(count.saturating_add(2)))
+    }
+
+    /// Whether the link count is that of the subdirectories, which change without an event about
+    /// the directory: the kernel may not keep it.
+    fn counts_links(&self, entry: &Entry) -> bool {
+        self.config.dir_nlink && entry.is_directory()
     }
 
     /// A node as LOOKUP and READDIRPLUS answer it.
     pub(crate) fn reply(&self, known: &Known) -> Reply {
-        let ttl = self.ttl(known.fresh);
         let attr = self.attr_in(&self.tree.read(), known.node, &known.content);
+        let keep_attr = known.fresh && !self.counts_links(&known.content.entry);
         Reply {
             node: known.node,
-            entry_ttl: ttl,
-            attr_ttl: ttl,
+            entry_ttl: self.ttl(known.fresh),
+            attr_ttl: self.ttl(keep_attr),
             attr,
         }
     }
@@ -241,7 +267,7 @@ impl Core {
                 .is_some_and(|held| held.place == Place::Gone);
         let nlink = match entry.kind {
             _ if gone => 0,
-            Kind::Directory if self.config.dir_nlink => 2 + tree.subdirectories(node),
+            // With -posix.dirNLink, GETATTR counts: see `count_links`.
             Kind::Directory => 2,
             _ => entry.nlink,
         };

@@ -51,6 +51,10 @@ impl Capacity {
                 } else {
                     (seen.total_size, seen.used_size)
                 };
+                let total = match config.quota_bytes {
+                    0 => total,
+                    quota => total.min(quota),
+                };
                 let figures = figures(total, used);
                 *self.0.lock() = Some((Instant::now(), figures));
                 Ok(figures)

@@ -286,12 +286,17 @@ impl Tree {
         }
     }
 
-    /// How many of the known names in a directory are directories.
-    pub(crate) fn subdirectories(&self, node: NodeId) -> u32 {
-        let dir = self.nodes.get(&node).and_then(|node| node.dir.as_ref());
-        let children = dir.into_iter().flat_map(|dir| dir.children.values());
-        let entries = children.filter_map(|child| child.entry.as_ref());
-        entries.filter(|entry| entry.is_directory()).count() as u32
+    /// How many names of a directory are directories; `None` when the filer has to be asked.
+    pub(crate) fn subdirectories(&self, node: NodeId) -> Option<u32> {
+        let dir = self.nodes.get(&node)?.dir.as_ref()?;
+        if !self.trusted || !dir.complete {
+            return None;
+        }
+        let mut count = 0;
+        for child in dir.children.values() {
+            count += u32::from(child.entry.as_ref()?.is_directory());
+        }
+        Some(count)
     }
 
     /// Keeps the filer's answer that `name` does not exist; whether the kernel may keep it too.

@@ -1,5 +1,6 @@
 //! From an entry's list of chunks to a view of the file.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use context::Context;
@@ -21,8 +22,10 @@ impl Core {
     ) -> Result<Arc<FileView>, ReadError> {
         if !Resolver::is_needed(chunks) {
             check_count(chunks.len())?;
+            self.expect_volumes(chunks);
             return Ok(Arc::new(FileView::resolve(chunks, size)));
         }
+        self.expect_volumes(chunks);
         let mut resolver = Resolver::new(chunks);
         while let Some(manifest) = resolver.wanted() {
             let cut = Cut {
@@ -58,7 +61,21 @@ impl Core {
         }
         let chunks = resolver.finish();
         check_count(chunks.len())?;
+        self.expect_volumes(&chunks);
         Ok(Arc::new(FileView::resolve(chunks, size)))
+    }
+
+    /// A file's volumes are looked up when it is read first, all at once: later reads need no
+    /// look-up, which nobody may be there to answer any more.
+    fn expect_volumes(&self, chunks: &[Chunk]) {
+        if chunks.len() < 2 {
+            return;
+        }
+        let volumes: BTreeSet<u32> = chunks.iter().map(|c| c.file_id.volume).collect();
+        if volumes.len() > 1 {
+            let volumes: Vec<u32> = volumes.into_iter().collect();
+            self.route.expect(&volumes);
+        }
     }
 }
 

@@ -169,6 +169,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         dir_nlink: options.metadata.dir_nlink,
         df_logical: options.tree.df_logical,
         collection: options.tree.collection.clone(),
+        quota_bytes: options.tree.quota_bytes,
         replication: options.tree.replication.clone(),
         disk_type: options.tree.disk.clone(),
         ttl: match options.tree.ttl_seconds {

@@ -53,6 +53,8 @@ pub struct TreeOptions {
     pub include_system_entries: bool,
     /// `-collection`, for df; empty for all.
     pub collection: String,
+    /// `-collectionQuotaMB` in bytes, for df; 0 for none.
+    pub quota_bytes: u64,
     /// `-replication`, for df; empty or three digits.
     pub replication: String,
     /// `-disk`, for df.
@@ -202,6 +204,7 @@ impl TreeOptions {
             path: filer_path(values.text("filer.path")?)?,
             include_system_entries: values.switch("includeSystemEntries"),
             collection: values.text("collection")?.to_owned(),
+            quota_bytes: values.mib("collectionQuotaMB"),
             replication: replication(values.text("replication")?)?,
             disk: values.text("disk")?.to_owned(),
             ttl_seconds: values.count("ttl"),

@@ -34,7 +34,7 @@ pub struct Node {
     pub target: Option<PathBuf>,
     /// Extended attributes.
     pub xattrs: BTreeMap<OsString, Vec<u8>>,
-    /// The bytes of a regular file, or the error that reading them gives.
+    /// The bytes of a regular file that was read, or the error that reading them gives.
     pub bytes: Option<Result<Vec<u8>, i32>>,
 }
 
@@ -49,12 +49,13 @@ pub struct Difference {
     pub values: (String, String),
 }
 
-/// All nodes of a tree by their path below its root, without the root.
+/// All nodes of a tree by their path below its root, without the root. The bytes of
+/// `unread` files are left alone.
 ///
 /// # Panics
 /// When anything cannot be read.
 #[must_use]
-pub fn walk(root: &Path) -> BTreeMap<PathBuf, Node> {
+pub fn walk(root: &Path, unread: &[&Path]) -> BTreeMap<PathBuf, Node> {
     let mut nodes = BTreeMap::new();
     let mut todo = vec![PathBuf::new()];
     while let Some(directory) = todo.pop() {
@@ -63,7 +64,7 @@ pub fn walk(root: &Path) -> BTreeMap<PathBuf, Node> {
         for entry in list {
             let entry = entry.unwrap_or_else(|e| panic!("list {}: {e}", full.display()));
             let path = directory.join(entry.file_name());
-            let node = look(&entry.path());
+            let node = look(&entry.path(), !unread.contains(&&*path));
             let node = node.unwrap_or_else(|e| panic!("look at {}: {e}", entry.path().display()));
             if node.mode & FORMAT == DIRECTORY {
                 todo.push(path.clone());
@@ -137,7 +138,7 @@ pub fn differences(
     found
 }
 
-fn look(path: &Path) -> io::Result<Node> {
+fn look(path: &Path, read: bool) -> io::Result<Node> {
     let metadata = fs::symlink_metadata(path)?;
     let is = |format| metadata.mode() & FORMAT == format;
     Ok(Node {
@@ -157,7 +158,7 @@ fn look(path: &Path) -> io::Result<Node> {
             None
         },
         xattrs: xattrs(path)?,
-        bytes: is(REGULAR)
+        bytes: (read && is(REGULAR))
             .then(|| fs::read(path).map_err(|e| e.raw_os_error().unwrap_or_default())),
     })
 }

@@ -11,6 +11,9 @@ pub struct Sample {
     pub bytes: Vec<u8>,
 }
 
+/// A file whose manifest lists manifests, which the stock mount cannot read.
+pub const NESTED_MANIFEST: &str = "/kinds/nested-manifest";
+
 /// Plants files of every kind below `/kinds`.
 ///
 /// # Panics
@@ -146,24 +149,30 @@ fn sparse(scene: &Scene, samples: &mut Vec<Sample>) {
     });
 }
 
-/// Lists of chunks inside chunks, nested, with newer chunks over them.
+/// Lists of chunks inside chunks, plain and nested, with newer chunks over them.
 fn manifests(scene: &Scene, samples: &mut Vec<Sample>) {
     const PART: usize = 10_000;
     let craft = scene.craft();
     let mut bytes = noise(90, 60 * PART + 5_000);
     let part = |n: usize| craft.chunk((n * PART) as u64, &bytes[n * PART..(n + 1) * PART]);
-    let inner = craft.manifest((0..20).map(part).collect());
-    let middle = craft.manifest((20..40).map(part).collect());
-    let outer = craft.manifest(vec![inner, middle]);
-    let mut chunks = vec![outer];
-    chunks.extend((40..60).map(part));
-    chunks.push(craft.chunk(60 * PART as u64, &bytes[60 * PART..]));
+    let first = craft.manifest((0..20).map(part).collect());
+    let second = craft.manifest((20..40).map(part).collect());
+    let both = craft.manifest(vec![first.clone(), second.clone()]);
+    let mut behind: Vec<_> = (40..60).map(part).collect();
+    behind.push(craft.chunk(60 * PART as u64, &bytes[60 * PART..]));
     let patch = noise(91, 25_000);
-    chunks.push(craft.chunk(15_000, &patch));
+    behind.push(craft.chunk(15_000, &patch));
     bytes[15_000..40_000].copy_from_slice(&patch);
-    let path = "/kinds/manifest".to_owned();
-    craft.file(&path, bytes.len() as u64, chunks);
-    samples.push(Sample { path, bytes });
+    for (path, lists) in [
+        ("/kinds/manifest", vec![first, second]),
+        (NESTED_MANIFEST, vec![both]),
+    ] {
+        craft.file(path, bytes.len() as u64, [lists, behind.clone()].concat());
+        samples.push(Sample {
+            path: path.to_owned(),
+            bytes: bytes.clone(),
+        });
+    }
 }
 
 /// Encrypted chunks in a cluster that does not encrypt by itself.

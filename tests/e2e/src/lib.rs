@@ -20,7 +20,7 @@ pub use binary::riptide;
 pub use compare::{Difference, Node, differences, walk};
 pub use craft::Craft;
 pub use data::{Random, noise, text};
-pub use kinds::{Sample, plant};
+pub use kinds::{NESTED_MANIFEST, Sample, plant};
 pub use mapped::read_mapped;
 pub use mount::{Mount, Refused};
 pub use proxy::Proxy;

@@ -69,11 +69,19 @@ fn contents_kept_in_the_filer_read_as_uploaded() {
         22,
         "the filer keeps it"
     );
+    // The stock mount truncates by the attribute alone; the content stays in the entry.
+    scene.put("/emptied", b"truncated away");
+    {
+        let stock = scene.stock(&[]);
+        fs::write(stock.dir().join("emptied"), b"").unwrap();
+    }
+    assert!(!scene.craft().lookup("/emptied").unwrap().content.is_empty());
     let mount = scene.mount(&[]);
     for (path, bytes) in &files {
         assert_reads(&mount.path(path), bytes);
     }
     assert_reads(&mount.path("/unset"), b"content without a size");
+    assert_reads(&mount.path("/emptied"), b"");
 }
 
 #[test]

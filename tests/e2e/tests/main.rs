@@ -12,6 +12,7 @@ mod lifecycle;
 mod options;
 mod protected;
 mod read_only;
+mod remote;
 mod semantics;
 mod statistics;
 mod stock;

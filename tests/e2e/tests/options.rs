@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use cluster::Cluster;
-use e2e::{Mount, Proxy, Scene, assert_reads, needs_fuse, noise};
+use e2e::{Mount, Proxy, Scene, assert_reads, eventually, needs_fuse, noise};
 use rustix::io::Errno;
 use seaweed::pb;
 
@@ -18,7 +19,7 @@ fn a_subtree_can_be_the_root() {
     assert_eq!(mount.read("/dir/file"), b"inside");
     assert_eq!(names(&mount, "/"), ["dir"]);
     scene.put("/some/deep/dir/new", b"new");
-    e2e::eventually("a change inside", std::time::Duration::from_secs(5), || {
+    eventually("a change inside", Duration::from_secs(5), || {
         names(&mount, "/dir") == ["file", "new"]
     });
 }
@@ -115,7 +116,12 @@ fn directories_can_count_their_subdirectories() {
     }
     scene.put("/d/file", b"x");
     let mount = scene.mount(&["-posix.dirNLink"]);
-    assert_eq!(fs::metadata(mount.path("/d")).unwrap().nlink(), 5);
+    let links = || fs::metadata(mount.path("/d")).unwrap().nlink();
+    assert_eq!(links(), 5);
+    scene.cluster.mkdir("/d/late").unwrap();
+    eventually("one more", Duration::from_secs(5), || links() == 6);
+    scene.cluster.delete("/d/a").unwrap();
+    eventually("one less", Duration::from_secs(5), || links() == 5);
 }
 
 #[test]
@@ -154,6 +160,16 @@ fn free_space_is_reported() {
     let space = rustix::fs::statvfs(mount.dir()).unwrap();
     assert!(space.f_blocks > 0 && space.f_bfree > 0 && space.f_bfree <= space.f_blocks);
     assert_eq!(space.f_namemax, 255);
+    drop(mount);
+
+    // A quota is the size that is shown, as by the stock mount.
+    let quota = ["-collectionQuotaMB=100"];
+    let (stock, mount) = (scene.stock(&quota), scene.mount(&quota));
+    for dir in [stock.dir(), mount.dir()] {
+        let space = rustix::fs::statvfs(dir).unwrap();
+        assert_eq!(space.f_blocks * space.f_frsize, 100 << 20);
+        assert!(space.f_bfree <= space.f_blocks);
+    }
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn a_stranger_is_refused_with_a_reason() {
     let ours = theirs.replace(&home, &other.to_string_lossy());
     fs::write(other.join("security.toml"), ours).unwrap();
     let config = format!("-config_dir={}", other.display());
+    fs::create_dir(scene.path("mnt")).unwrap();
     let refused = Mount::refused(&scene, "mnt", &[&config, "-readRetryTime=1s"]);
     assert!(!refused.status.success());
     let filer = scene.cluster.filer_http();

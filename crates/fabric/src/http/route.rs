@@ -201,6 +201,12 @@ impl Route for HttpRoute {
         "http"
     }
 
+    fn expect(&self, volumes: &[u32]) {
+        if !matches!(self.config.access, Access::FilerProxy(_)) {
+            self.locate.expect(volumes);
+        }
+    }
+
     fn read_at(
         &self,
         ctx: &Context<'_>,

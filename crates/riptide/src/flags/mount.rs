@@ -31,8 +31,7 @@ pub static TREE: Section = Section {
             .help("Show the filer's own folders, /topics and /etc, in its root."),
         Flag::text("collection").help("Collection whose space df reports; all of them when empty."),
         Flag::int("collectionQuotaMB", 0, MAX_MIB)
-            .help("Quota in MiB for the collection.")
-            .ignored(READ_ONLY),
+            .help("Quota in MiB for the collection, the most that df reports as its size; 0 for none."),
         Flag::text("replication").help("Replication whose space df reports."),
         Flag::text("disk").help("Disk type whose space df reports: hdd, ssd or any tag."),
         Flag::int("ttl", 0, i32::MAX as i64).help("Time to live in seconds whose space df reports."),

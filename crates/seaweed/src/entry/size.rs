@@ -25,8 +25,10 @@ pub(super) fn size(
 }
 
 /// `weed mount` truncates a file to nothing by its attribute alone, and leaves the content in
-/// the entry. Unlike other writers it notes the time of a change, and it always keeps the
-/// attribute right.
+/// the entry. Unlike other writers it notes when the entry changed, a moment after the content
+/// did, and it always keeps the attribute right. Where nobody noted it, a filer sends none, or
+/// that of the content again.
 fn is_changed_by_mount(attributes: &pb::FuseAttributes) -> bool {
-    time::is_known(attributes.ctime, attributes.ctime_ns)
+    let changed = (attributes.ctime, attributes.ctime_ns);
+    time::is_known(changed.0, changed.1) && changed != (attributes.mtime, attributes.mtime_ns)
 }

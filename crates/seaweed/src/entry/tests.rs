@@ -151,19 +151,24 @@ fn inline_content_counts_where_the_attribute_is_missing() {
         .size
     };
     assert_eq!((with(0), with(3), with(6), with(9)), (6, 3, 6, 9));
-    let never_changed = file(pb::FuseAttributes {
-        ctime: -62_135_596_800,
-        ..Default::default()
-    });
-    let content = Bytes::from_static(b"inline");
-    assert_eq!(
-        read(pb::Entry {
+    // A filer's ways to say that no change of the entry was noted.
+    let never = (-62_135_596_800, 0);
+    let as_the_content = (1000, 7);
+    for (ctime, ctime_ns) in [never, as_the_content] {
+        let unchanged = file(pb::FuseAttributes {
+            mtime: 1000,
+            mtime_ns: 7,
+            ctime,
+            ctime_ns,
+            ..Default::default()
+        });
+        let content = Bytes::from_static(b"inline");
+        let entry = pb::Entry {
             content,
-            ..never_changed
-        })
-        .size,
-        6
-    );
+            ..unchanged
+        };
+        assert_eq!(read(entry).size, 6, "ctime {ctime}.{ctime_ns}");
+    }
 }
 
 #[test]
@@ -172,8 +177,9 @@ fn content_that_a_mount_truncated_away_stays_away() {
         content: Bytes::from_static(b"inline"),
         ..file(pb::FuseAttributes {
             mtime: 1000,
+            mtime_ns: 490_055_584,
             ctime: 1000,
-            ctime_ns: 5,
+            ctime_ns: 490_056_065,
             ..Default::default()
         })
     });
