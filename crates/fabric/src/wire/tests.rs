@@ -302,10 +302,10 @@ fn lengths_are_refused_before_anything_is_waited_for() {
 fn bodies_that_cannot_be_are_refused_by_name() {
     let mut hello = [0; 38];
     hello[17] = 1;
-    assert_eq!(refusal_of(&frame(1, 0, &hello)), "");
+    assert_eq!(hear(&frame(1, 0, &hello), &[999]).1, None);
     let mut item = [0; 42];
     item[0] = 1;
-    assert_eq!(refusal_of(&frame(6, 0, &item)), "");
+    assert_eq!(hear(&frame(6, 0, &item), &[999]).1, None);
     for (kind, body, at, byte, expected) in [
         (1, &hello[..], 17, 2, "Hello has not as many regions"),
         (1, &hello, 16, 1, "Hello has not as many regions"),
