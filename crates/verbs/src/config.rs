@@ -18,7 +18,8 @@ pub struct Config {
     /// After `4.096 us * 2^ack_timeout` without an acknowledgement a packet is sent again; devices
     /// may take up to four times that (IBA 9.7.6.1.3).
     pub ack_timeout: u8,
-    /// How often it is sent again before the peer counts as dead; at most [`Self::MAX_RETRIES`].
+    /// How often it is sent again before the peer counts as dead, and a message to a peer without a
+    /// free slot, each 82 ms apart; at most [`Self::MAX_RETRIES`].
     pub retry_count: u8,
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use crate::connection::State;
-use crate::raw::{Id, Incoming, Notice};
+use crate::raw::{self, Id, Incoming, Notice};
 use crate::{Config, Connection, Domain, Error, private, unavailable};
 
 /// The reason of a refusal by the peer's program; others are the network's (IBA table 95).
@@ -216,12 +216,26 @@ impl Call {
 
 /// A state with queues on an identifier that is bound to a device.
 pub(crate) fn prepare(id: Id, config: &Config) -> Result<(State, &'static Domain), Error> {
-    let context = id.context().ok_or_else(|| {
+    let nowhere = || {
         let error = std::io::ErrorKind::NotFound.into();
         Error::call("the address belongs to no RDMA device", error)
-    })?;
-    let domain = Domain::of(context)?;
+    };
+    let context = id.context().ok_or_else(nowhere)?;
+    let local = id.local_addr().ok_or_else(nowhere)?;
+    let domain = Domain::of(context, || hold(local, context))?;
     Ok((State::new(id, domain, config)?, domain))
+}
+
+/// Keeps the device of `local` open for ever, by an identifier that is bound to it and never dropped.
+fn hold(local: SocketAddr, context: raw::Context) -> Result<(), Error> {
+    let keep = |error| Error::call("cannot keep the RDMA device open", error);
+    let mut id = Id::new().map_err(keep)?;
+    id.bind(SocketAddr::new(local.ip(), 0)).map_err(keep)?;
+    if id.context() != Some(context) {
+        return Err(keep(std::io::ErrorKind::NotFound.into()));
+    }
+    std::mem::forget(id);
+    Ok(())
 }
 
 /// Kernels before 4.17 lack the option; their time-out is then that of the subnet.

@@ -30,8 +30,17 @@ impl Domain {
     /// [`Error::Unavailable`] when there is none.
     pub fn all() -> Result<Vec<&'static Self>, Error> {
         unavailable::libraries()?;
-        let contexts = raw::contexts().map_err(|error| unavailable::no_channel(&error))?;
-        contexts.into_iter().map(Self::of).collect()
+        let open = || raw::Devices::open().map_err(|error| unavailable::no_channel(&error));
+        let devices = open()?;
+        let hold = || {
+            std::mem::forget(open()?);
+            Ok(())
+        };
+        devices
+            .contexts()
+            .into_iter()
+            .map(|context| Self::of(context, hold))
+            .collect()
     }
 
     /// The device's name, such as `mlx5_0`.
@@ -39,8 +48,11 @@ impl Domain {
         &self.name
     }
 
-    /// The domain of an open device.
-    pub(crate) fn of(context: raw::Context) -> Result<&'static Self, Error> {
+    /// The domain of an open device. When it is new, `hold` makes the device stay open for ever.
+    pub(crate) fn of(
+        context: raw::Context,
+        hold: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<&'static Self, Error> {
         let mut domains = DOMAINS.lock();
         if let Some(domain) = domains.iter().find(|domain| domain.context == context) {
             return Ok(domain);
@@ -49,9 +61,7 @@ impl Domain {
             let what = format!("more than {MAX_DOMAINS} RDMA devices came and went");
             return Err(Error::Config { what });
         }
-        context
-            .keep()
-            .map_err(|error| Error::call("cannot keep the RDMA device open", error))?;
+        hold()?;
         let pd = context
             .allocate_pd()
             .map_err(|error| Error::call("cannot allocate a protection domain", error))?;

@@ -132,7 +132,9 @@ impl Request {
         &self.private
     }
 
-    /// Grants it, with an answer. The connection can be posted to at once.
+    /// Grants it, with an answer. Nothing should be posted before the peer's first message has
+    /// come: until the peer has taken the answer its device drops what arrives, and a slow one
+    /// would be taken for a dead one.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::PrivateData`], [`Error::Call`]; the peer is refused then.

@@ -29,6 +29,8 @@ pub(crate) fn unpack(padded: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -39,6 +41,16 @@ mod tests {
             assert!(padded.len() <= 56);
             padded.resize(196, 0);
             assert_eq!(unpack(&padded), Some(data));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_peer_sends_is_taken_apart_or_refused(bytes: Vec<u8>) {
+            if let Some(data) = unpack(&bytes) {
+                let packed = pack(&data).unwrap();
+                prop_assert_eq!(&bytes[..packed.len()], packed);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! An [`Id`] (rdma_cm_id) owns the event [`Channel`] that reports about it. A [`Queue`] owns an
 //! `Id` together with the queue pair on it, the completion queue and its channel. A [`Context`] is
-//! an open device of the connection manager; [`Context::keep`] makes it stay open for ever.
+//! an open device of the connection manager.
 //!
 //! The libraries lock what they share between threads (rdma_cm(7), "thread-safe"; ibv_post_send,
 //! ibv_poll_cq and ibv_req_notify_cq likewise), so these types are `Send`. Calls on one object that
@@ -16,7 +16,7 @@ mod queue;
 use std::io;
 
 pub(crate) use cm::{Channel, Id, Incoming, Notice};
-pub(crate) use context::{Context, Pd, contexts};
+pub(crate) use context::{Context, Devices, Pd};
 pub(crate) use library::library;
 pub(crate) use queue::{Completion, CompletionKind, Queue, Work};
 

@@ -2,13 +2,14 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Once;
 
 use rdma_mummy_sys as sys;
 
-/// An open device. Stays open for as long as an [`super::Id`] is bound to it, and for ever
-/// once it is kept.
+/// An open device. The connection manager counts who uses it, an [`super::Id`] that is bound to it or
+/// a list of [`Devices`], and closes it after the last when it was unplugged. Who keeps a `Context`
+/// keeps one of these.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Context(NonNull<sys::ibv_context>);
 
@@ -17,22 +18,34 @@ unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
-/// All devices, each kept open for ever.
-pub(crate) fn contexts() -> io::Result<Vec<Context>> {
-    prepare_for_fork();
-    let mut count = 0;
-    // SAFETY: fills in `count` and returns an array of that many open contexts, or null. The array
-    // is never freed: that is what holds the contexts open (each entry is a reference).
-    let list = unsafe { sys::rdma_get_devices(&mut count) };
-    if list.is_null() {
-        return Err(io::Error::last_os_error());
+/// The devices that the connection manager has opened; each stays open while this lives.
+pub(crate) struct Devices(NonNull<*mut sys::ibv_context>);
+
+impl Devices {
+    /// Opens all devices. Fails when one of them cannot be.
+    pub(crate) fn open() -> io::Result<Self> {
+        // SAFETY: returns an array of open contexts that a null ends, or null.
+        let list = unsafe { sys::rdma_get_devices(ptr::null_mut()) };
+        NonNull::new(list)
+            .map(Self)
+            .ok_or_else(io::Error::last_os_error)
     }
-    let contexts = (0..usize::try_from(count).unwrap_or(0))
-        // SAFETY: the index is below the array's length.
-        .filter_map(|index| NonNull::new(unsafe { *list.add(index) }))
-        .map(Context)
-        .collect();
-    Ok(contexts)
+
+    pub(crate) fn contexts(&self) -> Vec<Context> {
+        let mut contexts = Vec::new();
+        // SAFETY: the array ends with a null, which is not gone past.
+        while let Some(context) = NonNull::new(unsafe { *self.0.add(contexts.len()).as_ptr() }) {
+            contexts.push(Context(context));
+        }
+        contexts
+    }
+}
+
+impl Drop for Devices {
+    fn drop(&mut self) {
+        // SAFETY: the array came from rdma_get_devices, and is given back once.
+        unsafe { sys::rdma_free_devices(self.0.as_ptr()) };
+    }
 }
 
 impl Context {
@@ -42,16 +55,9 @@ impl Context {
         NonNull::new(context).map(Self)
     }
 
-    /// Takes a reference that is never given back.
-    pub(crate) fn keep(self) -> io::Result<()> {
-        match contexts()?.contains(&self) {
-            true => Ok(()),
-            false => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    /// A protection domain for ever.
+    /// A protection domain for ever, on a device that stays open for ever.
     pub(crate) fn allocate_pd(self) -> io::Result<Pd> {
+        prepare_for_fork();
         // SAFETY: the context is open.
         let pd = unsafe { sys::ibv_alloc_pd(self.0.as_ptr()) };
         NonNull::new(pd)

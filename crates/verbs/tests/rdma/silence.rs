@@ -8,8 +8,9 @@ use verbs::{Config, Event, Lost, Status};
 
 use crate::peer::{HOST, connect, is_end, pair, until};
 
-/// What a caller may rely on; see `Config::default`. Generous: processors are emulated here.
-const REPORTED_WITHIN: Duration = Duration::from_secs(3);
+/// Half a second on an idle machine, see `Config::default`. Emulated processors on a busy one take longer;
+/// without the limit on retries it would be for ever.
+const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 #[ignore = "needs an RDMA device: make test-rdma"]
@@ -68,11 +69,7 @@ fn a_peer_without_a_free_slot_ends_the_connection() {
         status: Status::NOT_READY,
     };
     assert!(got.contains(&failed), "{got:?}");
-    assert!(
-        start.elapsed() < 2 * REPORTED_WITHIN,
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < REPORTED_WITHIN, "{:?}", start.elapsed());
     drop(server);
 }
 

@@ -9,8 +9,9 @@ use verbs::{Access, Config, Connection, Error, Event, Listener, Lost, RemoteMemo
 
 use crate::peer::{HOST, PATIENCE, contents, is_end, memory, pattern, request, until};
 
-/// Work that is not acknowledged fails within this; see `Config::default`.
-const REPORTED_WITHIN: Duration = Duration::from_secs(3);
+/// Half a second on an idle machine, see `Config::default`. Emulated processors on a busy one take longer;
+/// without the limit on retries it would be for ever.
+const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 const MIB: usize = 1 << 20;
 
 #[test]
