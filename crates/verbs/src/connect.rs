@@ -194,7 +194,7 @@ impl Call {
 
     fn broken(&self, notice: Notice, status: i32) -> Error {
         let what = match notice {
-            Notice::AddressError => "no RDMA device leads to its address",
+            Notice::AddressError => "no RDMA device that can be opened leads to its address",
             Notice::RouteError => "there is no route",
             Notice::Unreachable => "it is unreachable",
             Notice::ConnectError => "the connection could not be set up",
@@ -203,8 +203,9 @@ impl Call {
         };
         // The network's reasons are positive numbers of the protocol, this end's are errno.
         let why = match status {
-            ..0 => format!("{what} ({})", std::io::Error::from_raw_os_error(-status)),
-            0 => what.to_owned(),
+            // -1 is the library's word for anything.
+            -1 | 0 => what.to_owned(),
+            ..-1 => format!("{what} ({})", std::io::Error::from_raw_os_error(-status)),
             _ => format!("{what} (reason {status})"),
         };
         Error::Connect {

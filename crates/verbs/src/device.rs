@@ -110,7 +110,7 @@ pub fn devices() -> Result<Vec<DeviceInfo>, Unavailable> {
         let answer = answers.iter().find(|(name, _)| *name == device.name);
         device.unusable = match answer {
             None => Some("libibverbs has no provider for it".to_owned()),
-            Some((_, Err(error))) => Some(format!("it cannot be opened: {error}")),
+            Some((_, Err(error))) => Some(unopened(&device.name, error)),
             Some((_, Ok(mtus))) => {
                 for (port, mtu) in device.ports.iter_mut().zip(mtus) {
                     port.active_mtu = *mtu;
@@ -120,6 +120,13 @@ pub fn devices() -> Result<Vec<DeviceInfo>, Unavailable> {
         };
     }
     Ok(devices)
+}
+
+fn unopened(name: &str, error: &std::io::Error) -> String {
+    let node = sysfs::node(Path::new("/sys/class/infiniband_verbs"), name);
+    // The library tries other ways after the node and reports the failure of the last.
+    let why = node.and_then(|node| unavailable::cannot_open(&node));
+    format!("it cannot be opened ({})", why.unwrap_or(error.to_string()))
 }
 
 fn no_active_port(ports: &[PortInfo]) -> Option<String> {

@@ -1,6 +1,8 @@
 //! Why there is no RDMA on a machine, in words that say what to do.
 
+use std::fs::OpenOptions;
 use std::io;
+use std::path::Path;
 
 use crate::device::{self, DeviceInfo};
 use crate::raw;
@@ -33,8 +35,8 @@ pub enum Unavailable {
     },
     /// The connection manager cannot be used.
     #[error(
-        "the RDMA connection manager cannot be opened ({reason}); /dev/infiniband/rdma_cm must \
-             exist (module rdma_ucm) and be accessible"
+        "the RDMA connection manager cannot be opened ({reason}); its device node comes with the \
+             module rdma_ucm and must be accessible"
     )]
     ConnectionManager {
         /// What the library said.
@@ -71,8 +73,15 @@ pub(crate) fn no_channel(error: &io::Error) -> Unavailable {
     if error.raw_os_error() == Some(libc::ENODEV) {
         return Unavailable::NoDevice;
     }
-    let reason = error.to_string();
+    // The library looks for the node by other means then, and reports their failure.
+    let reason = cannot_open(Path::new("/dev/infiniband/rdma_cm")).unwrap_or(error.to_string());
     Unavailable::ConnectionManager { reason }
+}
+
+/// Why a device node cannot be opened, with its path; `None` when it can.
+pub(crate) fn cannot_open(node: &Path) -> Option<String> {
+    let opened = OpenOptions::new().read(true).write(true).open(node);
+    Some(format!("{}: {}", node.display(), opened.err()?))
 }
 
 fn connection_manager() -> Result<(), Unavailable> {
@@ -133,9 +142,10 @@ mod tests {
         assert_eq!(no_channel(&gone), Unavailable::NoDevice);
         let denied = io::Error::from_raw_os_error(libc::EACCES);
         let text = no_channel(&denied).to_string();
-        assert!(
-            text.contains("Permission denied") && text.contains("rdma_ucm"),
-            "{text}"
-        );
+        assert!(text.contains("cannot be opened ("), "{text}");
+        assert!(text.contains("rdma_ucm"), "{text}");
+        let node = cannot_open(Path::new("/no/such/node")).unwrap();
+        assert!(node.starts_with("/no/such/node: No such file"), "{node}");
+        assert_eq!(cannot_open(Path::new("/dev/null")), None);
     }
 }

@@ -16,7 +16,7 @@ fn a_machine_says_what_it_has_or_what_is_missing() {
                 Unavailable::Library { name, .. } => name,
                 Unavailable::NoDevice => "/sys/class/infiniband",
                 Unavailable::NoProvider { .. } => "ibverbs-providers",
-                Unavailable::ConnectionManager { .. } => "/dev/infiniband/rdma_cm",
+                Unavailable::ConnectionManager { .. } => "module rdma_ucm",
                 Unavailable::NoUsableDevice { .. } => "no RDMA device is usable",
             };
             assert!(text.contains(about), "{text}");

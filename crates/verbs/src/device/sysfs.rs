@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::Ipv6Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{DeviceInfo, Gid, GidKind, LinkLayer, PortInfo};
 
@@ -22,6 +22,15 @@ pub(super) fn devices(class: &Path) -> Vec<DeviceInfo> {
         .collect();
     devices.sort_by(|a, b| a.name.cmp(&b.name));
     devices
+}
+
+/// The node through which programs use device `name`, by the kernel's list of nodes.
+pub(super) fn node(list: &Path, name: &str) -> Option<PathBuf> {
+    fs::read_dir(list).ok()?.find_map(|entry| {
+        let entry = entry.ok()?;
+        let is_it = text(&entry.path().join("ibdev"))? == name;
+        is_it.then(|| Path::new("/dev/infiniband").join(entry.file_name()))
+    })
 }
 
 fn device(class: &Path, name: String) -> DeviceInfo {
@@ -118,6 +127,12 @@ mod tests {
         );
         put("mlx5_0/ports/1/gid_attrs/types/0", "IB/RoCE v1\n");
         put("mlx5_0/ports/1/gid_attrs/types/1", "RoCE v2\n");
+        put("nodes/abi_version", "6\n");
+        put("nodes/uverbs0/ibdev", "mlx5_1\n");
+        put("nodes/uverbs1/ibdev", "mlx5_0\n");
+        let uverbs1 = node(&root.path().join("nodes"), "mlx5_0").unwrap();
+        assert_eq!(uverbs1, Path::new("/dev/infiniband/uverbs1"));
+        fs::remove_dir_all(root.path().join("nodes")).unwrap();
         put("mlx5_1/device/numa_node", "-1\n");
         put("mlx5_1/ports/1/state", "1: DOWN\n");
 
