@@ -20,7 +20,9 @@
 //! posted is released only after that.
 
 mod flight;
+mod post;
 mod state;
+mod turn;
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};

@@ -20,10 +20,11 @@
 //!
 //! # Where `unsafe` is
 //!
-//! In `raw`, which owns every pointer of the two libraries, in `memory` and `memory/pages`, which
-//! hand memory to devices, and in `device/query`. The libraries' objects may be used from any thread
-//! (ibv_post_send(3) and its kin are thread-safe); what must not overlap, such as destroying a queue pair and
-//! posting to it, is serialised by the lock of [`Connection`].
+//! In `raw`, which owns every pointer of the two libraries; in `memory`, which hands memory to
+//! devices; in `device/query`; and where [`Connection`], [`Connecting`] and [`Listener`] lend their
+//! descriptors. The libraries' objects may be used from any thread (ibv_post_send(3) and its kin lock
+//! what they share); what must not overlap, such as destroying a queue pair and posting to it, is
+//! serialised by the lock of [`Connection`].
 //!
 //! # Later
 //!

@@ -8,17 +8,21 @@
 //! ibv_poll_cq and ibv_req_notify_cq likewise), so these types are `Send`. Calls on one object that
 //! must not overlap with its end are kept apart by `&mut self` and by drop.
 
+mod channel;
 mod cm;
 mod context;
 mod library;
 mod queue;
+mod work;
 
 use std::io;
 
-pub(crate) use cm::{Channel, Id, Incoming, Notice};
+pub(crate) use channel::{Channel, Notice};
+pub(crate) use cm::{Id, Incoming};
 pub(crate) use context::{Context, Devices, Pd};
 pub(crate) use library::library;
-pub(crate) use queue::{Completion, CompletionKind, Queue, Work};
+pub(crate) use queue::Queue;
+pub(crate) use work::{Completion, CompletionKind, Work};
 
 /// For calls that return -1 and set errno, and those that return an error number.
 fn check(result: libc::c_int) -> io::Result<()> {

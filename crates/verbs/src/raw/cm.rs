@@ -1,65 +1,17 @@
-//! The connection manager: identifiers and their event channels.
+//! The connection manager's identifiers.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use rdma_mummy_sys as sys;
 use rdma_mummy_sys::rdma_cm_event_type as kind;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
+use super::channel::{Channel, Notice};
 use super::{Context, check};
 use crate::address::{Sockaddr, from_v4, from_v6};
-
-/// Where events are read; its descriptor is readable when there are some, and never blocks.
-pub(crate) struct Channel(NonNull<sys::rdma_event_channel>);
-
-// SAFETY: a channel may be used from any thread.
-unsafe impl Send for Channel {}
-
-impl Channel {
-    pub(crate) fn open() -> io::Result<Self> {
-        // SAFETY: takes nothing.
-        let channel = unsafe { sys::rdma_create_event_channel() };
-        let channel = Self(NonNull::new(channel).ok_or_else(io::Error::last_os_error)?);
-        // SAFETY: the descriptor is open until the channel is destroyed.
-        unblock(unsafe { BorrowedFd::borrow_raw(channel.as_raw_fd()) })?;
-        Ok(channel)
-    }
-}
-
-impl AsRawFd for Channel {
-    fn as_raw_fd(&self) -> RawFd {
-        // SAFETY: the channel is alive; its descriptor never changes.
-        unsafe { self.0.as_ref() }.fd
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        // SAFETY: every identifier on it is gone: an `Id` owns its channel and goes first.
-        unsafe { sys::rdma_destroy_event_channel(self.0.as_ptr()) };
-    }
-}
-
-/// What the connection manager reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Notice {
-    AddressResolved,
-    RouteResolved,
-    Established,
-    AddressError,
-    RouteError,
-    ConnectError,
-    Unreachable,
-    Rejected,
-    Disconnected,
-    DeviceRemoved,
-    /// Of no consequence here.
-    Other(u32),
-}
 
 /// An event, copied out and acknowledged.
 pub(crate) enum Incoming {
@@ -94,7 +46,7 @@ impl Id {
         // SAFETY: the channel lives as long as the identifier, which is written to `id`.
         check(unsafe {
             let space = sys::rdma_port_space::RDMA_PS_TCP;
-            sys::rdma_create_id(channel.0.as_ptr(), &mut id, ptr::null_mut(), space)
+            sys::rdma_create_id(channel.as_ptr(), &mut id, ptr::null_mut(), space)
         })?;
         let id = NonNull::new(id).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { id, channel })
@@ -179,7 +131,7 @@ impl Id {
         let mut event = ptr::null_mut();
         // SAFETY: a live channel; on success `event` points to an event that is ours until it is
         // acknowledged, which happens below on every way.
-        if unsafe { sys::rdma_get_cm_event(self.channel.0.as_ptr(), &mut event) } != 0 {
+        if unsafe { sys::rdma_get_cm_event(self.channel.as_ptr(), &mut event) } != 0 {
             let error = io::Error::last_os_error();
             return match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
@@ -217,7 +169,7 @@ impl Id {
                 retry_count,
             }));
         }
-        let notice = notice(what);
+        let notice = Notice::new(what);
         Ok(Some(Incoming::Notice {
             notice,
             status,
@@ -233,7 +185,7 @@ impl Id {
         let id = NonNull::new(id).ok_or(io::ErrorKind::InvalidData)?;
         let migrated = Channel::open().and_then(|channel| {
             // SAFETY: both live; nobody else knows the identifier.
-            check(unsafe { sys::rdma_migrate_id(id.as_ptr(), channel.0.as_ptr()) })?;
+            check(unsafe { sys::rdma_migrate_id(id.as_ptr(), channel.as_ptr()) })?;
             Ok(channel)
         });
         match migrated {
@@ -299,12 +251,6 @@ impl Drop for Id {
     }
 }
 
-/// Makes reads of an event descriptor return at once.
-pub(super) fn unblock(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = fcntl_getfl(fd)?;
-    Ok(fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
-}
-
 fn parameters(private: &[u8], retry_count: u8) -> sys::rdma_conn_param {
     sys::rdma_conn_param {
         private_data: private.as_ptr().cast(),
@@ -323,20 +269,4 @@ fn parameters(private: &[u8], retry_count: u8) -> sys::rdma_conn_param {
 /// For the kernel, which takes whole milliseconds and treats 0 as none.
 fn millis(limit: Duration) -> i32 {
     i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1)
-}
-
-fn notice(what: kind::Type) -> Notice {
-    match what {
-        kind::RDMA_CM_EVENT_ADDR_RESOLVED => Notice::AddressResolved,
-        kind::RDMA_CM_EVENT_ROUTE_RESOLVED => Notice::RouteResolved,
-        kind::RDMA_CM_EVENT_ESTABLISHED => Notice::Established,
-        kind::RDMA_CM_EVENT_ADDR_ERROR => Notice::AddressError,
-        kind::RDMA_CM_EVENT_ROUTE_ERROR => Notice::RouteError,
-        kind::RDMA_CM_EVENT_CONNECT_ERROR => Notice::ConnectError,
-        kind::RDMA_CM_EVENT_UNREACHABLE => Notice::Unreachable,
-        kind::RDMA_CM_EVENT_REJECTED => Notice::Rejected,
-        kind::RDMA_CM_EVENT_DISCONNECTED => Notice::Disconnected,
-        kind::RDMA_CM_EVENT_DEVICE_REMOVAL => Notice::DeviceRemoved,
-        other => Notice::Other(other),
-    }
 }

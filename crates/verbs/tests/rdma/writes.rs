@@ -124,7 +124,11 @@ fn an_empty_write_tells_and_a_probe_is_answered() {
 #[test]
 #[ignore = "needs an RDMA device: make test-rdma"]
 fn what_does_not_fit_is_refused_here() {
-    let (client, server) = pair(&Config::default());
+    let config = Config {
+        send_depth: 2,
+        ..Config::default()
+    };
+    let (client, server) = pair(&config);
     let (_target, region) = memory(&client, 100, Access::RemoteWrite);
     let (_source, local) = memory(&server, 200, Access::Local);
     let remote = region.remote(0, 100).unwrap();
@@ -136,6 +140,16 @@ fn what_does_not_fit_is_refused_here() {
     assert!(matches!(local.slice(101, 100), Err(Error::Bounds { .. })));
     assert!(matches!(region.remote(1, 100), Err(Error::Bounds { .. })));
     assert!(matches!(local.remote(0, 1), Err(Error::Config { .. })));
+    let write = Write {
+        local: local.slice(0, 1).unwrap(),
+        remote,
+        imm: None,
+    };
+    let error = server.post_writes(&vec![write; 3]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "RDMA configuration: chain of 3, the send queue has 2"
+    );
 }
 
 #[test]
