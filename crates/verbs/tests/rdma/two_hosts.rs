@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use verbs::{Access, Config, Connection, Error, Event, Listener, Lost, RemoteMemory, Status};
 
-use crate::peer::{HOST, PATIENCE, contents, is_end, memory, pattern, request, until};
+use crate::peer::{HOST, PATIENCE, contents, events, is_end, memory, pattern, request, until};
 
 /// Half a second on an idle machine, see `Config::default`. Emulated processors on a busy one take longer;
 /// without the limit on retries it would be for ever.
@@ -105,6 +105,30 @@ fn a_host_without_power_is_noticed_by_a_probe() {
     assert!(killed.elapsed() < REPORTED_WITHIN, "{:?}", killed.elapsed());
 }
 
+#[test]
+#[ignore = "needs two hosts with RDMA devices: make test-rdma"]
+fn a_revoked_buffer_stays_as_it_is() {
+    let Some((server, offered)) = meet(18705) else {
+        return;
+    };
+    let (_source, local) = memory(&server, MIB, Access::Local);
+    let slice = local.slice(0, MIB).unwrap();
+    // Always some on their way, until the client has had enough.
+    let mut under_way = 0;
+    let mut got = Vec::new();
+    while !got.iter().any(is_end) {
+        got.clear();
+        while under_way < 3 && server.post_write(&slice, offered, Some(77)).is_ok() {
+            under_way += 1;
+        }
+        got = events(&server);
+        let done = |event: &&Event| matches!(event, Event::WriteDone { .. });
+        under_way -= got.iter().filter(done).count();
+    }
+    let failed = |event: &Event| matches!(event, Event::Failed { .. });
+    assert!(got.iter().any(failed), "nothing was on its way: {got:?}");
+}
+
 /// On host 1, the server: the connection and the memory the client offers. On host 2 the client, which
 /// is done when this returns `None`: it has seen the bytes, or whatever the test does to it.
 fn meet(port: u16) -> Option<(Connection, RemoteMemory)> {
@@ -147,6 +171,17 @@ fn meet(port: u16) -> Option<(Connection, RemoteMemory)> {
             );
         }
         18702 => await_flag("cable-is-back"),
+        18705 => {
+            until(&client, |event| matches!(event, Event::Landed { .. }));
+            client.revoke().unwrap();
+            target.write(0, &vec![0xa5; MIB]).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+            let strange = contents(&target, MIB)
+                .iter()
+                .filter(|&&b| b != 0xa5)
+                .count();
+            assert_eq!(strange, 0, "{strange} bytes were written after revoke");
+        }
         _ => std::thread::sleep(PATIENCE),
     }
     None
