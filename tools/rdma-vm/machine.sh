@@ -3,7 +3,7 @@
 # Part of rdma-vm: starts the QEMU processes, carries out `ctl` requests while they run, and
 # makes one status of theirs.
 
-pid=() status=() killed=() signal=() unread=() readers=() helpers=() ctl_seen=0
+pid=() status=() killed=() signal=() unread=() readers=() drains=() ctl_seen=0
 
 # Runs all hosts to their end; returns the status of the run.
 run_machines() {
@@ -56,7 +56,7 @@ start_machine() {
     mkfifo "$dir"/{out,err}"$n" "$dir/mon$n".{in,out}
     reader "$dir/out$n" "$n" & readers[n * 2]=$!
     reader "$dir/err$n" "$n" >&2 & readers[n * 2 + 1]=$!
-    cat "$dir/mon$n.out" >"$dir/mon$n.log" & helpers+=("$!")
+    cat "$dir/mon$n.out" >"$dir/mon$n.log" & drains+=("$!")
     # Opened here and handed over, so that the readers see the end however QEMU ends.
     exec {out}>"$dir/out$n" {err}>"$dir/err$n"
     # TCG offers the x86-64-v3 instructions. Fast string copies (erms, fsrm) and five-level page
@@ -147,7 +147,7 @@ take_status() {
 end_everything() {
     local n
     for n in "${!pid[@]}"; do kill -KILL "${pid[n]}" 2>/dev/null || true; done
-    [[ ${#helpers[@]} == 0 ]] || kill "${helpers[@]}" 2>/dev/null || true
+    [[ ${#drains[@]} == 0 ]] || kill "${drains[@]}" 2>/dev/null || true
     [[ -z $tty ]] || stty "$tty"
     [[ -n $keep ]] || rm -rf "$dir"
 }
