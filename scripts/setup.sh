@@ -12,6 +12,14 @@ say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# The library, and the headers that come with the compiler.
+has_libclang() {
+    [[ -n ${LIBCLANG_PATH:-} ]] || compgen -G '/usr/lib64/libclang.so*' >/dev/null || {
+        compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null &&
+            compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null
+    }
+}
+
 # The packages whose command is missing.
 missing_packages() {
     has fusermount3 || echo fuse3
@@ -19,6 +27,9 @@ missing_packages() {
     { has cc && has ld && echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1; } || echo libc6-dev
     has make || echo make
     has pkg-config || echo pkg-config
+    # The bindings to the RDMA libraries: their loader is C, the bindings are made by libclang.
+    has cmake || echo cmake
+    has_libclang || echo libclang-dev
     has git || echo git
     has shellcheck || echo shellcheck
     if [[ ! -x $WEED && -z ${RIPTIDE_WEED:-} ]]; then

@@ -20,3 +20,6 @@ else
     cargo test --workspace --exclude e2e
     cargo test --package e2e -- --test-threads=2
 fi
+
+# What needs an RDMA device, in a virtual machine; `make test-rdma` runs all of it.
+scripts/test-rdma.sh smoke
