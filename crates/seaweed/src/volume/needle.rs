@@ -105,9 +105,14 @@ impl Layout {
 
     /// Length of a record whose body has `size` bytes.
     pub fn record_len_of(version: Version, size: u32) -> u64 {
-        let used = NeedleHeader::LEN as u64 + u64::from(size) + end_len(version) as u64;
+        let used = Self::unpadded_len_of(version, size);
         // Never 0: what is a multiple already gets 8 more bytes.
         used + UNIT - used % UNIT
+    }
+
+    /// Length of such a record without its padding.
+    pub fn unpadded_len_of(version: Version, size: u32) -> u64 {
+        NeedleHeader::LEN as u64 + u64::from(size) + end_len(version) as u64
     }
 
     /// Where the data begins.
