@@ -204,9 +204,10 @@ impl Store {
         }
     }
 
-    /// Looks at the folders now, instead of within the next seconds.
+    /// Looks at the folders and all volumes now, instead of within the next seconds.
     pub fn rescan(&self) {
         self.shared.scan(Instant::now());
+        self.shared.inspect_all();
     }
 
     /// Its numbers.
@@ -340,16 +341,20 @@ impl Shared {
     fn scan_forever(&self) {
         while !self.context.is_closing() {
             self.scan(Instant::now());
-            for volume in self.all() {
-                if self.context.is_closing() {
-                    return;
-                }
-                volume.inspect(&self.context);
-            }
+            self.inspect_all();
             let mut sleep = self.sleep.0.lock();
             if !self.context.is_closing() {
                 self.sleep.1.wait_for(&mut sleep, self.config.scan_interval);
             }
+        }
+    }
+
+    fn inspect_all(&self) {
+        for volume in self.all() {
+            if self.context.is_closing() {
+                return;
+            }
+            volume.inspect(&self.context);
         }
     }
 

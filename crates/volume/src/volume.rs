@@ -142,7 +142,11 @@ impl Volume {
                 return Err(Miss::WouldWait);
             }
             if wait == Wait::No || !self.look_again(pair.as_ref(), context) {
-                return Err(miss);
+                // The look may have found that it cannot be served any more.
+                return Err(match &*self.state.read() {
+                    State::Declined(reason) => Miss::Declined(reason.clone()),
+                    State::Serving(_) => miss,
+                });
             }
         }
     }
