@@ -51,6 +51,8 @@ pub(crate) struct Pair {
 pub(crate) enum Doubt {
     /// It may be otherwise in newer files: look at the paths, then this is the answer.
     Unless(Miss),
+    /// There are newer files, or will be in a moment.
+    Replaced,
     /// That is the answer.
     Final(Miss),
 }
@@ -167,7 +169,7 @@ impl Pair {
     fn look_up(self: &Arc<Self>, key: u64, context: &Context, wait: Wait) -> Result<Lookup, Doubt> {
         match self.catch_up(context, wait)? {
             News::None => {}
-            News::Replaced => return Err(Doubt::Unless(Miss::Loading)),
+            News::Replaced => return Err(Doubt::Replaced),
         }
         // In this order: what is loaded meanwhile is found.
         let loading = self.unloaded() > 0;
@@ -205,7 +207,7 @@ impl Pair {
         self.feed(end, context, wait).map_err(|error| match error {
             FillError::WouldWait => Doubt::Final(Miss::WouldWait),
             // Cut off since the look.
-            FillError::End => Doubt::Unless(Miss::Loading),
+            FillError::End => Doubt::Replaced,
             FillError::Io(error) => failed(error),
         })?;
         drop(feeding);
