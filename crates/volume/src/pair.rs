@@ -253,6 +253,9 @@ impl Pair {
     fn try_load(&self, context: &Context) -> Result<(), FillError> {
         let mut buffer = Vec::new();
         let mut block = self.whole_entries(FIRST_BLOCK);
+        if self.unloaded() == 0 {
+            self.index.write().finish_loading();
+        }
         loop {
             let end = self.unloaded();
             if end == 0 || context.is_closing() {

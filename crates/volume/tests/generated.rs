@@ -432,6 +432,10 @@ fn a_volume_is_first_empty_then_has_entries() {
     ));
     let id = told.put(1, b"x");
     assert_eq!(whole(&store, id), b"x");
+    told.delete(1);
+    assert!(store.find(id).is_err());
+    let summary = &store.volumes()[1];
+    assert_eq!((summary.needles, summary.deleted), (0, 1));
 }
 
 #[test]
