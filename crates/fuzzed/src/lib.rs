@@ -11,12 +11,14 @@ mod chunks;
 mod flags;
 mod names;
 mod secrets;
+mod volumes;
 mod wire;
 
 pub use chunks::{chunk_views, decode, entry, manifest};
 pub use flags::flags;
 pub use names::{address, file_id};
 pub use secrets::{jwt, security};
+pub use volumes::{volume_data, volume_index, volume_info};
 pub use wire::{fabric_frame, fuse_request, http_head};
 
 /// A function for the fuzzer.
@@ -36,4 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("jwt", jwt),
     ("manifest", manifest),
     ("security", security),
+    ("volume_data", volume_data),
+    ("volume_index", volume_index),
+    ("volume_info", volume_info),
 ];
