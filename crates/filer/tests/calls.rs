@@ -160,7 +160,10 @@ async fn an_entry_lives_until_its_time_and_goes_when_deleted() {
     }
     sleep(Duration::from_secs(LEASE)).await;
     let ended = filer.lookup("/l/m", "lease").await;
-    assert!(matches!(ended, Err(FilerError::NotFound { .. })), "{ended:?}");
+    assert!(
+        matches!(ended, Err(FilerError::NotFound { .. })),
+        "{ended:?}"
+    );
 
     filer.create_entry("/l/m", entry("again")).await.unwrap();
     filer.delete_entry("/l/m", "lease").await.unwrap();
@@ -171,6 +174,9 @@ async fn an_entry_lives_until_its_time_and_goes_when_deleted() {
     let refused = filer.create_entry("/l/m/lease/below", entry("x")).await;
     assert!(refused.is_ok(), "the folder is free again: {refused:?}");
     filer.create_entry("/l", entry("a file")).await.unwrap();
-    let refused = filer.create_entry("/l/lease", entry("x")).await.unwrap_err();
+    let refused = filer
+        .create_entry("/l/lease", entry("x"))
+        .await
+        .unwrap_err();
     assert!(matches!(refused, FilerError::Refused { .. }), "{refused}");
 }

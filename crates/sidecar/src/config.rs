@@ -195,7 +195,12 @@ mod tests {
         assert_eq!(shown("auto", true).as_deref(), Ok("rdma,shm,tcp"));
         assert_eq!(shown("tcp", false).as_deref(), Ok("tcp"));
         assert_eq!(shown("tcp, rdma", true).as_deref(), Ok("rdma,tcp"));
-        for (text, rdma) in [("", false), ("udp", false), ("tcp,tcp", false), ("tcp", true)] {
+        for (text, rdma) in [
+            ("", false),
+            ("udp", false),
+            ("tcp,tcp", false),
+            ("tcp", true),
+        ] {
             assert!(shown(text, rdma).is_err(), "{text}");
         }
     }
@@ -212,7 +217,15 @@ mod tests {
         ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
-        for text in ["", "G", "-1", "1.5G", "1X", "99999999999999999999", "18446744073709551615k"] {
+        for text in [
+            "",
+            "G",
+            "-1",
+            "1.5G",
+            "1X",
+            "99999999999999999999",
+            "18446744073709551615k",
+        ] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
     }

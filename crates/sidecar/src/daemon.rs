@@ -67,7 +67,11 @@ impl Daemon {
         open: OpenShelf<S>,
         rdma: RdmaProvider,
     ) -> anyhow::Result<Self> {
-        let tls = security.https_volume.as_ref().map(tls::acceptor).transpose()?;
+        let tls = security
+            .https_volume
+            .as_ref()
+            .map(tls::acceptor)
+            .transpose()?;
         let client = Client::new(security.https.as_ref())?;
         let listener = listen(config.bind, config.port).await?;
         let address = listener.local_addr()?;
@@ -126,7 +130,14 @@ impl Daemon {
 
         let peers = (!config.filers.is_empty())
             .then(|| Peers::new(filer, client, Arc::clone(&counters), Arc::clone(&view)));
-        let app = app(&config, security, shelves, Arc::clone(&counters), Arc::clone(&view), peers);
+        let app = app(
+            &config,
+            security,
+            shelves,
+            Arc::clone(&counters),
+            Arc::clone(&view),
+            peers,
+        );
         let server = server(&config, listener, tls, router(app), counters);
         polite.spawn(server.run(ended));
         Ok(Self {
@@ -324,7 +335,7 @@ fn advertised(config: &Config, learnt: Option<&str>, port: u16) -> String {
     }
 }
 
-async fn listen(bind: Option<IpAddr>, port: u16) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(bind: Option<IpAddr>, port: u16) -> anyhow::Result<TcpListener> {
     let wanted = |ip: IpAddr| SocketAddr::new(ip, port);
     let listen = |address: SocketAddr| async move {
         TcpListener::bind(address).await.map_err(|error| {
@@ -332,7 +343,9 @@ async fn listen(bind: Option<IpAddr>, port: u16) -> anyhow::Result<TcpListener> 
                 io::ErrorKind::AddrInUse => "; does another sidecar run there?",
                 _ => "",
             };
-            anyhow::Error::new(error).context(format!("cannot listen on {address}, by -bind and -port{hint}"))
+            anyhow::Error::new(error).context(format!(
+                "cannot listen on {address}, by -bind and -port{hint}"
+            ))
         })
     };
     match bind {

@@ -24,8 +24,7 @@ const RETRY: Duration = Duration::from_secs(2);
 const RECHECK: Duration = Duration::from_secs(60);
 
 /// Opens the shelf of data folders and, where it is another one, the folder of index files.
-pub type OpenShelf<S> =
-    Arc<dyn Fn(&[PathBuf], Option<&Path>) -> anyhow::Result<S> + Send + Sync>;
+pub type OpenShelf<S> = Arc<dyn Fn(&[PathBuf], Option<&Path>) -> anyhow::Result<S> + Send + Sync>;
 
 /// Puts up shelves.
 pub struct Discovery<S> {

@@ -72,13 +72,17 @@ const EXCERPT: usize = 80;
 /// The token of a request.
 pub(crate) fn token<'r>(query: &'r ReadQuery, headers: &'r HeaderMap) -> Option<&'r str> {
     let parameter = query.jwt.as_deref();
-    parameter.or_else(|| bearer(headers)).or_else(|| cookie(headers))
+    parameter
+        .or_else(|| bearer(headers))
+        .or_else(|| cookie(headers))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_at_checked(6)?;
-    let token = scheme.eq_ignore_ascii_case("bearer").then(|| token.get(1..))??;
+    let token = scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.get(1..))??;
     (!token.is_empty()).then_some(token)
 }
 
@@ -130,7 +134,11 @@ mod tests {
             (header::AUTHORIZATION, format!("BEARER {token}")),
             (header::COOKIE, format!("a=b; AT={token}")),
         ] {
-            assert_eq!(gate.check(&plain, &headers(name, &value), NOW), Ok(()), "{value}");
+            assert_eq!(
+                gate.check(&plain, &headers(name, &value), NOW),
+                Ok(()),
+                "{value}"
+            );
         }
         // The parameter counts before the header, also when it is the worse one.
         let bad = query("file_id=3,01637037d6&jwt=a.b.c");

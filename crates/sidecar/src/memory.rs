@@ -102,7 +102,9 @@ impl Held for MemoryNeedle {
 
     fn read_at(&self, offset: u64, dst: &mut [u8]) -> Result<u32, ReadFault> {
         let from = usize::try_from(offset).map_err(|_| ReadFault::Failed)?;
-        let found = from.checked_add(dst.len()).and_then(|to| self.stored.get(from..to));
+        let found = from
+            .checked_add(dst.len())
+            .and_then(|to| self.stored.get(from..to));
         dst.copy_from_slice(found.ok_or(ReadFault::Failed)?);
         Ok(crc32c(dst))
     }

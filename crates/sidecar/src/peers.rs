@@ -87,7 +87,9 @@ impl Peers {
         sent.extend(token.as_deref().map(|token| ("authorization", token)));
         let method = if with_body { Method::GET } else { Method::HEAD };
         for sidecar in candidates(&sidecars, query, &own.http) {
-            let asked = self.client.send(method.clone(), sidecar, &path, &sent, PATIENCE);
+            let asked = self
+                .client
+                .send(method.clone(), sidecar, &path, &sent, PATIENCE);
             match asked.await {
                 Ok(answer) if answer.status() == StatusCode::OK => {
                     self.counters.forwarded.inc();
@@ -124,7 +126,9 @@ impl Peers {
             Err(error) => {
                 tracing::debug!(%error, "cannot list the sidecars");
                 // What was true a while ago is better than nothing; it is asked again later.
-                seen.as_ref().map(|seen| Arc::clone(&seen.sidecars)).unwrap_or_default()
+                seen.as_ref()
+                    .map(|seen| Arc::clone(&seen.sidecars))
+                    .unwrap_or_default()
             }
         };
         *seen = Some(Seen {
@@ -160,7 +164,9 @@ fn candidates<'s>(
 ) -> impl Iterator<Item = &'s str> {
     let named = query.volume_server.as_ref().map(|server| server.http());
     let is_named = |sidecar: &Announcement| {
-        named.as_ref().is_some_and(|named| sidecar.volume_servers.contains(named))
+        named
+            .as_ref()
+            .is_some_and(|named| sidecar.volume_servers.contains(named))
     };
     let mut able: Vec<_> = sidecars
         .iter()
@@ -255,6 +261,9 @@ mod tests {
     fn a_read_is_passed_on_by_its_meaning() {
         let query = "file_id=3%2C01637037d6_1&offset=5&size=7&volume_server=c:8080&jwt=x.y.z";
         let query = ReadQuery::parse(query).unwrap();
-        assert_eq!(path_of(&query), "/read?file_id=3,02637037d6&offset=5&size=7");
+        assert_eq!(
+            path_of(&query),
+            "/read?file_id=3,02637037d6&offset=5&size=7"
+        );
     }
 }

@@ -79,7 +79,10 @@ pub fn without_verbs(wanted: bool, device: Option<&str>, sysfs: &Path) -> RdmaRe
     let reason = if !wanted {
         "it is not asked for; -enable-rdma does".to_owned()
     } else if devices.is_empty() {
-        format!("there is no RDMA device on this machine: {} is empty", sysfs.display())
+        format!(
+            "there is no RDMA device on this machine: {} is empty",
+            sysfs.display()
+        )
     } else if let Some(device) = device
         && !devices.iter().any(|port| port.device == device)
     {
@@ -98,7 +101,10 @@ pub fn without_verbs(wanted: bool, device: Option<&str>, sysfs: &Path) -> RdmaRe
 }
 
 fn gids(folder: &Path) -> Vec<String> {
-    let mut slots: Vec<u32> = names(folder).iter().filter_map(|n| n.parse().ok()).collect();
+    let mut slots: Vec<u32> = names(folder)
+        .iter()
+        .filter_map(|n| n.parse().ok())
+        .collect();
     slots.sort_unstable();
     slots
         .iter()
@@ -111,13 +117,18 @@ fn gids(folder: &Path) -> Vec<String> {
 /// The names in a folder, sorted; none when there is no folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> = entries
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
     names.sort_unstable();
     names
 }
 
 fn word(file: &Path) -> String {
-    fs::read_to_string(file).unwrap_or_default().trim().to_owned()
+    fs::read_to_string(file)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -158,7 +169,12 @@ mod tests {
         for (wanted, device, machine, reason) in [
             (false, None, &active, "not asked for"),
             (true, None, &none, "no RDMA device on this machine"),
-            (true, Some("mlx5_0"), &active, "no device \"mlx5_0\", only rxe0"),
+            (
+                true,
+                Some("mlx5_0"),
+                &active,
+                "no device \"mlx5_0\", only rxe0",
+            ),
             (true, None, &down, "no port of the device is active"),
             (true, Some("rxe0"), &active, "no RDMA carrier"),
         ] {

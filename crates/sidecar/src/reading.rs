@@ -107,12 +107,7 @@ impl<N: Held> Reading<N> {
         })
     }
 
-    fn inflated(
-        held: N,
-        budget: &Budget,
-        offset: u64,
-        size: Option<u64>,
-    ) -> Result<Self, Denied> {
+    fn inflated(held: N, budget: &Budget, offset: u64, size: Option<u64>) -> Result<Self, Denied> {
         let stored_len = held.stored_len();
         if stored_len > MAX_STORED {
             return Err(Denied::Miss(Miss::Declined));

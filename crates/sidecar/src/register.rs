@@ -74,7 +74,9 @@ impl Registration {
                     RETRY
                 }
             };
-            let warning = renewed.err().map(|error| format!("not registered: {error:#}"));
+            let warning = renewed
+                .err()
+                .map(|error| format!("not registered: {error:#}"));
             self.view.warn("registration", warning);
             tokio::select! {
                 () = sleep(pause) => {}
@@ -94,7 +96,8 @@ impl Registration {
         if first {
             // One of an earlier run has an earlier creation time.
             let gone = self.filer.delete_entry(FOLDER, name).await;
-            gone.inspect_err(|_| *born = None).context("removing an old entry")?;
+            gone.inspect_err(|_| *born = None)
+                .context("removing an old entry")?;
         }
         let entry = entry(name, content, birth, SystemTime::now());
         self.filer.create_entry(FOLDER, entry).await?;

@@ -61,7 +61,9 @@ impl Status {
     /// When it does not answer, or not as a volume server does.
     pub async fn ask(client: &Client, server: &ServerAddress) -> anyhow::Result<Self> {
         let host = server.http();
-        let document = client.document(&host, "/status", MAX_STATUS, PATIENCE).await?;
+        let document = client
+            .document(&host, "/status", MAX_STATUS, PATIENCE)
+            .await?;
         let status: Self = serde_json::from_slice(&document)
             .with_context(|| format!("{host}/status is not what a volume server says"))?;
         if status.disk_statuses.is_empty() {
@@ -90,7 +92,11 @@ impl Status {
                     dir.display()
                 )
             })?;
-            let here: Vec<_> = self.volumes.iter().filter(|v| v.disk_id == number).collect();
+            let here: Vec<_> = self
+                .volumes
+                .iter()
+                .filter(|v| v.disk_id == number)
+                .collect();
             if !here.is_empty() && !holds_any(names, &here) {
                 bail!(
                     "its data folder {} has no file of its volumes, such as {}.dat: the path means \
@@ -145,7 +151,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let status = status(dir.path().to_str().unwrap());
         let error = status.folders().unwrap_err().to_string();
-        assert!(error.contains("c_7.dat") && error.contains("-dir"), "{error}");
+        assert!(
+            error.contains("c_7.dat") && error.contains("-dir"),
+            "{error}"
+        );
         fs::write(dir.path().join("7.dat"), "of another collection").unwrap();
         assert!(status.folders().is_err());
         fs::write(dir.path().join("c_7.dat"), "").unwrap();
@@ -156,7 +165,10 @@ mod tests {
     fn folders_that_mean_nothing_here_are_named() {
         for (dir, told) in [
             ("data", "data is relative"),
-            ("/nonexistent/data", "/nonexistent/data cannot be listed here"),
+            (
+                "/nonexistent/data",
+                "/nonexistent/data cannot be listed here",
+            ),
         ] {
             let error = status(dir).folders().unwrap_err().to_string();
             assert!(error.contains(told) && error.contains("-dir"), "{error}");

@@ -187,9 +187,7 @@ fn status_of(
     match why {
         Denied::Miss(Miss::Absent) => (Code::NOT_FOUND, "absent", &denied.absent),
         Denied::Miss(Miss::NotHere) => (Code::NOT_FOUND, "not-here", &denied.not_here),
-        Denied::Miss(Miss::Declined) => {
-            (Code::SERVICE_UNAVAILABLE, "declined", &denied.declined)
-        }
+        Denied::Miss(Miss::Declined) => (Code::SERVICE_UNAVAILABLE, "declined", &denied.declined),
         Denied::Miss(Miss::Loading) => (Code::SERVICE_UNAVAILABLE, "loading", &denied.loading),
         Denied::Miss(Miss::Corrupt) => (Code::INTERNAL_SERVER_ERROR, "corrupt", &denied.corrupt),
         Denied::Miss(Miss::Failed) => (Code::INTERNAL_SERVER_ERROR, "failed", &denied.failed),
