@@ -16,13 +16,13 @@ mod exchange;
 mod head;
 mod pool;
 mod request;
-mod resolve;
+pub(crate) mod resolve;
 mod retry;
 mod route;
 mod stats;
 mod tls;
-mod wait;
-mod wire;
+pub(crate) mod wait;
+pub(crate) mod wire;
 
 pub use config::{Access, HttpConfig};
 pub use head::{ContentRange, Framing, Head, HeadError, Parsed, parse_head};
