@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use seaweed::crc::{concat, crc32c};
+use seaweed::crc::{combine, crc32c};
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 4096;
@@ -110,7 +110,7 @@ impl RunningSum {
         self.crc = match len {
             0 => self.crc,
             BLOCK => behind_a_block(self.crc) ^ crc,
-            len => concat(self.crc, crc, len as u64),
+            len => combine(self.crc, crc, len as u64),
         };
     }
 
@@ -136,7 +136,7 @@ fn behind_a_block(crc: u32) -> u32 {
 
 /// The linear map, by the four bytes of its argument.
 static SHIFT: LazyLock<[[u32; 256]; 4]> = LazyLock::new(|| {
-    let of_bit: [u32; 32] = std::array::from_fn(|bit| concat(1 << bit, 0, BLOCK as u64));
+    let of_bit: [u32; 32] = std::array::from_fn(|bit| combine(1 << bit, 0, BLOCK as u64));
     let of_byte = |place: usize, byte: usize| {
         (0..8)
             .filter(|bit| byte >> bit & 1 == 1)

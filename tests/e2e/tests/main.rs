@@ -14,6 +14,7 @@ mod protected;
 mod read_only;
 mod remote;
 mod semantics;
+mod sidecar;
 mod statistics;
 mod stock;
 mod volume_restart;
