@@ -13,13 +13,18 @@
 //! used until the writer is known to be retired: [`Lane::close`] either retires it at once (sockets
 //! that carry data inline; verbs, by destroying the queue pair) or gives a [`Retiring`] to watch. The
 //! [`Landing`](crate::memory::Landing) that was offered is quarantined until then.
+//!
+//! An [`Answered`] and a [`Retiring`] are evidence that memory may be used again. Only a lane has it
+//! first hand, so making one is `unsafe`; [`crate::memory`] says what rests on it.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::wire::{Answer, Item};
+use crate::wire::{Answer, Item, Place};
 
 /// An open connection to a sidecar, owned by one thread at a time.
 pub trait Lane: Send {
@@ -34,6 +39,9 @@ pub trait Lane: Send {
     fn region(&self) -> Option<u16>;
 
     /// Sends a request. Everything of an earlier exchange has been received.
+    ///
+    /// A place in a region is that of a [`Landing`](crate::memory::Landing) which the caller
+    /// keeps, and which is on its way on no other lane: the server writes wherever this says.
     ///
     /// # Errors
     /// [`Broken`]; the lane is then of no use any more.
@@ -54,16 +62,78 @@ pub trait Lane: Send {
 pub trait Inbox {
     /// Memory for the `answer.len` inline bytes of an answer whose frame has arrived.
     /// `None` if the bytes are not wanted any more; they are skipped.
-    fn memory(&mut self, answer: &Answer) -> Option<&mut [u8]>;
+    fn memory(&mut self, answer: &Answered) -> Option<&mut [u8]>;
 
     /// An answer is complete: its inline bytes are in the memory given for them, or its bytes
     /// in the region are written.
-    fn done(&mut self, answer: &Answer);
+    fn done(&mut self, answer: &Answered);
 }
 
-/// A peer that may still write to memory. Readable or hung up when it is retired.
+/// An answer that has come, which is proof that the server has done with the item's place.
 #[derive(Debug)]
-pub struct Retiring(pub OwnedFd);
+pub struct Answered {
+    answer: Answer,
+    place: Place,
+}
+
+impl Answered {
+    /// The answer to an item with this place.
+    ///
+    /// # Safety
+    /// The answer was received on the lane on which the item was sent, in this exchange, and the
+    /// server writes to the item's place no more.
+    pub unsafe fn new(answer: Answer, place: Place) -> Self {
+        Self { answer, place }
+    }
+
+    /// Where the item was to be put.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+}
+
+impl Deref for Answered {
+    type Target = Answer;
+
+    fn deref(&self) -> &Answer {
+        &self.answer
+    }
+}
+
+/// A peer that may still write to memory.
+#[derive(Debug, Clone)]
+pub struct Retiring {
+    watched: Arc<OwnedFd>,
+    sign: PollFlags,
+}
+
+impl Retiring {
+    /// The peer is retired as soon as poll(2) tells of `sign`, a hang-up or an error on `watched`.
+    ///
+    /// # Safety
+    /// None of these is told as long as the peer may write to any memory that it was offered on
+    /// the lane.
+    pub unsafe fn new(watched: OwnedFd, sign: PollFlags) -> Self {
+        Self {
+            watched: Arc::new(watched),
+            sign,
+        }
+    }
+
+    /// Whether the peer writes no more.
+    pub fn is_retired(&self) -> bool {
+        let mut fds = [PollFd::new(&self.watched, self.sign)];
+        // When the system cannot tell, the next look will.
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
+            && fds[0].revents() != PollFlags::NVAL
+    }
+}
+
+impl AsFd for Retiring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watched.as_fd()
+    }
+}
 
 /// Why a lane is of no use any more.
 #[derive(Debug, thiserror::Error)]
