@@ -26,4 +26,4 @@ mod route;
 pub use error::RouteError;
 pub use http::{Access, HttpConfig, HttpRoute, HttpStats};
 pub use locate::{Locate, LocateError, Location};
-pub use route::{Destination, Refused, Route, Stored, UpTo, Whole};
+pub use route::{Destination, Refused, Route, Stored, UpTo, Way, Whole};

@@ -7,7 +7,7 @@ use super::head::{Framing, Head};
 use super::pool::Server;
 use super::request::{Ask, Extent};
 use super::wait::Halt;
-use crate::{Destination, RouteError, Stored, Whole};
+use crate::{Destination, RouteError, Stored, Way, Whole};
 
 /// What to do with the bytes.
 pub(crate) enum Job<'d> {
@@ -107,6 +107,7 @@ fn fill(body: &mut Body<'_, '_>, dst: &mut [u8]) -> Result<Whole, Miss> {
     Ok(Whole {
         len: dst.len(),
         verified: false,
+        way: Way::Http,
     })
 }
 
@@ -128,6 +129,7 @@ fn whole(
         return Ok(Whole {
             len: memory.len(),
             verified: verify(server, needle, head, memory)?,
+            way: Way::Http,
         });
     }
     let Some(stored) = body.read_to_end(MAX_UNPLANNED)? else {
@@ -150,6 +152,7 @@ fn whole(
     Ok(Whole {
         len: memory.len(),
         verified,
+        way: Way::Http,
     })
 }
 
