@@ -13,10 +13,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod announce;
+pub mod client;
 pub mod http;
 pub mod lane;
 pub mod memory;
 pub mod serve;
+pub mod server;
 pub mod wire;
 
 mod error;

@@ -31,9 +31,59 @@
 //! | 16..20 | data | bytes behind the body that the frame's checksum does not cover, at most [`MAX_READ`] |
 //! | 20..24 | checksum | CRC32C of the header, with zeros here, and of the body |
 //!
-//! All integers are little-endian. Data is covered by the answer's own checksum.
+//! All integers are little-endian. Data is covered by the answer's own checksum; it follows only an
+//! [`Answer`] that is [`Status::Done`] and inline, and is then as long as the answer says. The
+//! bodies, where every byte that is not named does not exist:
+//!
+//! | body | bytes | field |
+//! |---|---|---|
+//! | Hello | 0..16 | nonce |
+//! | | 16 | `n`, length of the name |
+//! | | 17 | `r`, number of regions |
+//! | | 18..18+n | name |
+//! | | then 20 each | regions: `len` (8), `base` (8), `key` (4) |
+//! | Challenge | 0..16 | nonce |
+//! | | 16 | 1 if a proof is wanted, else 0 |
+//! | Proof | 0..32 | code |
+//! | Welcome | 0..2 | most items |
+//! | | 2..10 | most bytes of one item |
+//! | Refusal | all | reason, UTF-8 |
+//! | Read | 0..2 | number of items |
+//! | | then 40 each | items |
+//! | item | 0..4 | volume |
+//! | | 4..12 | key |
+//! | | 12..16 | cookie |
+//! | | 16 | extent: 0 whole, 1 range |
+//! | | 17 | place: 0 inline, 1 region |
+//! | | 18..20 | region; 0 when inline |
+//! | | 20..24 | room of a whole, length of a range |
+//! | | 24..32 | offset of a range; 0 of a whole |
+//! | | 32..40 | offset in the region; 0 when inline |
+//! | Answer | 0..2 | number of the item |
+//! | | 2 | status |
+//! | | 3 | 1 inline, 2 gzip, added up |
+//! | | 4..8 | bytes delivered |
+//! | | 8..16 | bytes stored |
+//! | | 16..20 | CRC32C of the bytes delivered |
+//! | Ping, Pong, Bye | none | |
+//!
+//! A frame has one encoding only: what decodes encodes to the same bytes again. Bytes from a socket
+//! go through a [`FrameReader`]; [`encode`] appends frames to a buffer that is used again and again.
+
+mod decode;
+mod encode;
+mod error;
+mod header;
+mod proof;
+mod reader;
+#[cfg(test)]
+mod tests;
 
 use seaweed::FileId;
+
+pub use encode::{encode, encode_answer, encode_read};
+pub use error::WireError;
+pub use reader::{Frame, FrameReader, Next};
 
 /// The version spoken here. Another one is refused by name.
 pub const VERSION: u8 = 1;
@@ -50,6 +100,10 @@ pub const MAX_READ: u64 = 64 << 20;
 pub const INLINE: u64 = 4 << 10;
 /// The most regions a client may offer.
 pub const MAX_REGIONS: usize = 16;
+/// The longest name of a client, in bytes.
+pub const MAX_NAME: usize = 64;
+/// The longest reason of a refusal, in bytes.
+pub const MAX_REASON: usize = 256;
 
 /// A frame's meaning. Kinds are numbered in this order, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,7 +260,7 @@ pub struct Answer {
 }
 
 /// What became of an item. Numbered in this order, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// The bytes are there.
     Done,
@@ -230,4 +284,33 @@ pub enum Status {
     Gzip,
     /// The server has too much to do; the client goes another way now and comes back later.
     Busy,
+}
+
+impl Answer {
+    /// Bytes that follow the answer's frame.
+    pub fn data(&self) -> usize {
+        match self.is_inline && self.status == Status::Done {
+            true => self.len as usize,
+            false => 0,
+        }
+    }
+}
+
+impl Extent {
+    /// The most bytes that may be delivered for it.
+    pub fn room(&self) -> u32 {
+        match *self {
+            Self::Whole { room } => room,
+            Self::Range { len, .. } => len,
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal for this reason, cut to what a frame may hold.
+    pub fn new(reason: impl Into<String>) -> Self {
+        let mut reason = reason.into();
+        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        Self { reason }
+    }
 }

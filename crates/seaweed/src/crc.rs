@@ -10,6 +10,16 @@ pub fn crc32c(data: &[u8]) -> u32 {
     narrow(crc_fast::checksum(ALGORITHM, data))
 }
 
+/// The checksum of two runs of bytes, one behind the other, of which the second has `len` bytes.
+pub fn combine(first: u32, second: u32, len: u64) -> u32 {
+    narrow(crc_fast::checksum_combine(
+        ALGORITHM,
+        first.into(),
+        second.into(),
+        len,
+    ))
+}
+
 /// A checksum over bytes that arrive in parts.
 #[derive(Debug, Clone)]
 pub struct Crc(Digest);
@@ -121,6 +131,8 @@ mod tests {
             crc.update(head);
             crc.update(tail);
             prop_assert_eq!(crc.value(), slow(&data));
+            let joined = combine(crc32c(head), crc32c(tail), tail.len() as u64);
+            prop_assert_eq!(joined, slow(&data));
         }
     }
 }

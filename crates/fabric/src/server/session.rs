@@ -1,0 +1,312 @@
+//! One lane, as the server sees it.
+//!
+//! ```text
+//! Greeting ──Hello──▶ Proving ──Proof──▶ Admitting ──admit()──▶ Idle ──Read──▶ Serving
+//!     │                  │                   │                   ▲               │
+//!     └──── anything else, or too slow: Refusal, Closed          └──finished()───┘
+//! ```
+//!
+//! Frames come in, an [`Effect`] comes out; time and the nonce are arguments. What a client says
+//! about its memory is not looked at, let alone mapped, before its proof was accepted: only
+//! [`Effect::Admit`] tells the carrier to do so, and only its [`Session::admit`] opens the lane.
+//!
+//! A client has one exchange in flight. [`Session::finished`] is called *before* the last answer is
+//! sent, because the next read may arrive the moment after.
+
+use std::time::{Duration, Instant};
+
+use seaweed::jwt::SigningKey;
+
+use crate::wire::{
+    Challenge, Frame, Hello, Item, MAX_ITEMS, MAX_READ, Message, Place, Proof, Refusal, Region,
+    Welcome, WireError,
+};
+
+/// What a server grants, the same for all lanes.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The cluster's read key, if it has one.
+    pub key: Option<SigningKey>,
+    /// Items it takes in one read; from 1 to [`MAX_ITEMS`].
+    pub max_items: u16,
+    /// Bytes it gives for one item; from 1 to [`MAX_READ`].
+    pub max_read: u64,
+    /// How long a client may take to open a lane.
+    pub patience: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            key: None,
+            max_items: MAX_ITEMS as u16,
+            max_read: MAX_READ,
+            patience: PATIENCE,
+        }
+    }
+}
+
+/// What a server knows about one lane.
+#[derive(Debug)]
+pub struct Session {
+    terms: Terms,
+    nonce: [u8; 16],
+    hello: Hello,
+    state: State,
+    deadline: Instant,
+}
+
+/// What the driver has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this.
+    Send(Frame),
+    /// The client may read. Make its regions usable, then call [`Session::admit`] or
+    /// [`Session::refuse`].
+    Admit,
+    /// Answer these items in their order under this id, and call [`Session::finished`] before the
+    /// last answer goes out.
+    Serve {
+        /// Of the exchange.
+        id: u64,
+        /// At least one; every place is within the client's regions.
+        items: Vec<Item>,
+    },
+    /// Nothing to do.
+    Nothing,
+    /// The lane is over. Send the frame if there is one, then close.
+    Close(Option<Frame>, End),
+}
+
+/// Why a lane is over, for log and statistics.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    /// In good order.
+    #[error("the client says goodbye")]
+    Bye,
+    /// The client may not read.
+    #[error("the client does not prove that it holds the read key")]
+    Unproven,
+    /// The lane was not opened in time.
+    #[error("the client does not open the lane in time")]
+    Slow,
+    /// Something else is wrong with the client, or with its regions.
+    #[error("{0}")]
+    Refused(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Greeting,
+    Proving,
+    Admitting,
+    Idle,
+    Serving(u64),
+    Closed,
+}
+
+impl Session {
+    /// A lane that was just accepted. `nonce` is random and never used again.
+    pub fn new(terms: Terms, nonce: [u8; 16], now: Instant) -> Self {
+        Self {
+            deadline: now + terms.patience,
+            terms,
+            nonce,
+            hello: Hello {
+                nonce: [0; 16],
+                name: String::new(),
+                regions: Vec::new(),
+            },
+            state: State::Greeting,
+        }
+    }
+
+    /// The client's name; empty before it said Hello.
+    pub fn name(&self) -> &str {
+        &self.hello.name
+    }
+
+    /// The memory the client offers. Not to be touched before [`Effect::Admit`].
+    pub fn regions(&self) -> &[Region] {
+        &self.hello.regions
+    }
+
+    /// Whether the handshake is over, so that reads are taken.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Idle | State::Serving(_))
+    }
+
+    /// When [`tick`](Self::tick) should be called; not at all once the lane is open.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Greeting | State::Proving | State::Admitting => Some(self.deadline),
+            State::Idle | State::Serving(_) | State::Closed => None,
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) -> Effect {
+        match self.deadline() {
+            Some(deadline) if now >= deadline => self.close(End::Slow),
+            _ => Effect::Nothing,
+        }
+    }
+
+    /// A frame has arrived.
+    pub fn take(&mut self, frame: Frame) -> Effect {
+        let Frame { id, message } = frame;
+        match (self.state, message) {
+            (State::Closed, _) => Effect::Nothing,
+            (_, Message::Bye) => {
+                self.state = State::Closed;
+                Effect::Close(None, End::Bye)
+            }
+            (State::Greeting, Message::Hello(hello)) => self.greet(hello),
+            (State::Proving, Message::Proof(proof)) => self.prove(&proof),
+            (State::Idle | State::Serving(_), Message::Ping) => send(id, Message::Pong),
+            (State::Idle | State::Serving(_), Message::Pong) => Effect::Nothing,
+            (State::Idle, Message::Read(read)) => match self.check(&read.items) {
+                Ok(()) => {
+                    self.state = State::Serving(id);
+                    Effect::Serve {
+                        id,
+                        items: read.items,
+                    }
+                }
+                Err(what) => self.refuse(what),
+            },
+            (State::Serving(_), Message::Read(_)) => {
+                self.refuse("another read is still in flight on this lane")
+            }
+            (_, message) => self.refuse(format!("{} is out of turn", name(&message))),
+        }
+    }
+
+    /// What has arrived is no frame.
+    pub fn nonsense(&mut self, error: &WireError) -> Effect {
+        self.refuse(error.to_string())
+    }
+
+    /// The client's regions are usable: opens the lane.
+    pub fn admit(&mut self) -> Effect {
+        if self.state != State::Admitting {
+            return Effect::Nothing;
+        }
+        self.state = State::Idle;
+        let welcome = Welcome {
+            max_items: self.terms.max_items,
+            max_read: self.terms.max_read,
+        };
+        send(0, Message::Welcome(welcome))
+    }
+
+    /// Ends the lane for a reason that the client is told.
+    pub fn refuse(&mut self, reason: impl Into<String>) -> Effect {
+        self.close(End::Refused(reason.into()))
+    }
+
+    /// All items of the exchange are served; the last answer is about to be sent.
+    pub fn finished(&mut self, id: u64) {
+        debug_assert!(
+            matches!(self.state, State::Serving(served) if served == id)
+                || self.state == State::Closed,
+            "exchange {id} is not the one being served"
+        );
+        if self.state == State::Serving(id) {
+            self.state = State::Idle;
+        }
+    }
+
+    fn greet(&mut self, hello: Hello) -> Effect {
+        self.hello = hello;
+        self.state = State::Proving;
+        let challenge = Challenge {
+            nonce: self.nonce,
+            wants_proof: self.terms.key.is_some(),
+        };
+        send(0, Message::Challenge(challenge))
+    }
+
+    fn prove(&mut self, proof: &Proof) -> Effect {
+        let is_good = match &self.terms.key {
+            Some(key) => proof.is_good(key, &self.hello.nonce, &self.nonce),
+            None => *proof == Proof::new(None, &self.hello.nonce, &self.nonce),
+        };
+        if !is_good {
+            return self.close(End::Unproven);
+        }
+        for (at, region) in self.hello.regions.iter().enumerate() {
+            if region.len == 0 || region.base.checked_add(region.len).is_none() {
+                let Region { len, base, .. } = region;
+                return self.refuse(format!(
+                    "region {at} of {len} bytes at {base:#x} is no memory"
+                ));
+            }
+        }
+        self.state = State::Admitting;
+        Effect::Admit
+    }
+
+    fn check(&self, items: &[Item]) -> Result<(), String> {
+        let most = self.terms.max_items;
+        if items.len() > usize::from(most) {
+            let count = items.len();
+            return Err(format!("a read of {count} items is more than {most}"));
+        }
+        items.iter().enumerate().try_for_each(|(at, item)| {
+            let room = u64::from(item.extent.room());
+            let most = self.terms.max_read;
+            if room > most {
+                return Err(format!("item {at} of {room} bytes is more than {most}"));
+            }
+            let Place::Region { region, offset } = item.place else {
+                return Ok(());
+            };
+            let memory = self.hello.regions.get(usize::from(region));
+            let memory = memory.ok_or_else(|| format!("item {at} names no region {region}"))?;
+            let is_inside = offset
+                .checked_add(room)
+                .is_some_and(|end| end <= memory.len);
+            match is_inside {
+                true => Ok(()),
+                false => Err(format!(
+                    "item {at} of {room} bytes at {offset} is outside region {region}"
+                )),
+            }
+        })
+    }
+
+    fn close(&mut self, end: End) -> Effect {
+        if self.state == State::Closed {
+            return Effect::Nothing;
+        }
+        self.state = State::Closed;
+        let message = Message::Refusal(Refusal::new(end.to_string()));
+        Effect::Close(Some(Frame { id: 0, message }), end)
+    }
+}
+
+/// How long a client may take to open a lane: some round trips, and the registration of memory.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn send(id: u64, message: Message) -> Effect {
+    Effect::Send(Frame { id, message })
+}
+
+fn name(message: &Message) -> &'static str {
+    match message {
+        Message::Hello(_) => "Hello",
+        Message::Challenge(_) => "Challenge",
+        Message::Proof(_) => "Proof",
+        Message::Welcome(_) => "Welcome",
+        Message::Refusal(_) => "Refusal",
+        Message::Read(_) => "Read",
+        Message::Answer(_) => "Answer",
+        Message::Ping => "Ping",
+        Message::Pong => "Pong",
+        Message::Bye => "Bye",
+    }
+}
+
+#[cfg(test)]
+mod tests;
