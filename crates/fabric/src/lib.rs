@@ -17,6 +17,7 @@ pub mod client;
 pub mod http;
 pub mod lane;
 pub mod memory;
+pub mod peers;
 pub mod serve;
 pub mod server;
 pub mod wire;
