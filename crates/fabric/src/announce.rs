@@ -6,6 +6,8 @@
 //! Both say the same, so there is one reader for both. Unknown fields are ignored, so that newer
 //! sidecars can say more.
 
+use std::io;
+
 use seaweed::host_and_port;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,15 @@ pub struct Announcement {
     /// Rack of its volume servers; may be empty.
     #[serde(default)]
     pub rack: String,
+}
+
+/// What tells this running kernel from others, for [`Endpoints::host`].
+///
+/// # Errors
+/// The system's, where /proc is not mounted.
+pub fn this_host() -> io::Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(id.trim().to_owned())
 }
 
 /// Where a sidecar listens.

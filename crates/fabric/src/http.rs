@@ -17,13 +17,13 @@ mod fetch;
 mod head;
 mod pool;
 mod request;
-mod resolve;
+pub(crate) mod resolve;
 mod retry;
 mod route;
 mod stats;
 mod tls;
-mod wait;
-mod wire;
+pub(crate) mod wait;
+pub(crate) mod wire;
 
 pub use config::{Access, HttpConfig};
 pub use fetch::{FetchError, fetch};

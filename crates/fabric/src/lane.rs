@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::wire::{Answer, Item, Place};
+use crate::wire::{Answer, Item, Place, Welcome};
 
 /// An open connection to a sidecar, owned by one thread at a time.
 pub trait Lane: Send {
@@ -38,6 +38,9 @@ pub trait Lane: Send {
     /// write there.
     fn region(&self) -> Option<u16>;
 
+    /// What the server takes in one request.
+    fn limits(&self) -> Welcome;
+
     /// Sends a request. Everything of an earlier exchange has been received.
     ///
     /// A place in a region is that of a [`Landing`](crate::memory::Landing) which the caller
@@ -48,7 +51,8 @@ pub trait Lane: Send {
     fn start(&mut self, id: u64, items: &[Item]) -> Result<(), Broken>;
 
     /// Receives what is there, without waiting. Gives each answer to `inbox` once its bytes have
-    /// arrived; true when the last of the exchange was given.
+    /// arrived; true when the last of the exchange was given. With no exchange in flight it tells
+    /// whether the lane is still good: true, or why not.
     ///
     /// # Errors
     /// [`Broken`]; the lane is then of no use any more.
@@ -61,11 +65,12 @@ pub trait Lane: Send {
 /// Takes answers as they come.
 pub trait Inbox {
     /// Memory for the `answer.len` inline bytes of an answer whose frame has arrived.
-    /// `None` if the bytes are not wanted any more; they are skipped.
+    /// `None` if the bytes are not wanted any more; they are skipped. Asked again, for the same
+    /// memory, whenever more of them come.
     fn memory(&mut self, answer: &Answered) -> Option<&mut [u8]>;
 
     /// An answer is complete: its inline bytes are in the memory given for them, or its bytes
-    /// in the region are written.
+    /// in the region are written. Also called for bytes that were skipped.
     fn done(&mut self, answer: &Answered);
 }
 

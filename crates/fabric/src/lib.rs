@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod announce;
+pub mod carrier;
 pub mod client;
 pub mod http;
 pub mod lane;

@@ -4,8 +4,10 @@
 //! it lets through are reads whose every item is within the limits; [`serve`] answers them from a
 //! [`Shelf`](crate::serve::Shelf), and a carrier's [`Output`] brings the bytes to the client.
 
+mod exchange;
 mod serve_item;
 mod session;
 
-pub use serve_item::{Output, PIECE, Torn, serve};
+pub use exchange::{Exchange, Progress, serve};
+pub use serve_item::{Output, PIECE, Torn};
 pub use session::{Effect, End, Session, Terms};

@@ -1,11 +1,9 @@
 //! One question to one server: over a kept connection or a new one, along a redirection.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use seaweed::FileId;
 use seaweed::jwt::SigningKey;
 
@@ -18,7 +16,7 @@ use super::request::{Ask, Extent, Target, format, split_url};
 use super::resolve::Resolver;
 use super::stats::HttpStats;
 use super::wait::{Halt, Watch};
-use super::wire::{Secure, Wire};
+use super::wire::{Secure, Wire, server_name};
 use crate::{RouteError, Whole};
 
 /// How long the end of a body is waited for when all wanted bytes are there.
@@ -184,11 +182,4 @@ fn malformed(needle: FileId, server: &Server, what: &'static str) -> RouteError 
         server: server.address.clone(),
         what,
     }
-}
-
-/// The name a server's certificate must carry.
-fn server_name(address: &str) -> Result<ServerName<'static>, Halt> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    ServerName::try_from(host.to_owned()).map_err(|error| Halt::Broken(io::Error::other(error)))
 }

@@ -68,7 +68,6 @@ impl Wire {
     }
 
     /// A plain wire over a connected, non-blocking socket.
-    #[cfg(test)]
     pub(crate) fn over(socket: OwnedFd) -> Self {
         Self { socket, tls: None }
     }
@@ -90,6 +89,64 @@ impl Wire {
         Ok(())
     }
 
+    /// Sends what the socket takes without waiting; gives the number of bytes, of which those
+    /// under TLS may still have to be [flushed](Self::try_flush).
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(tls) = &mut self.tls {
+            let taken = tls.writer().write(bytes)?;
+            self.try_flush()?;
+            return Ok(taken);
+        }
+        loop {
+            match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
+                Ok(sent) => return Ok(sent),
+                Err(Errno::AGAIN) => return Ok(0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Sends what TLS still has to send, as far as the socket takes it; whether that was all.
+    pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(true);
+        };
+        while tls.wants_write() {
+            match tls.write_tls(&mut Descriptor(self.socket.as_fd())) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Receives what is there into `to`, which is not empty; 0 means the peer has closed, and
+    /// nothing there is [`io::ErrorKind::WouldBlock`].
+    pub(crate) fn try_recv(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => plain_recv(&self.socket, to),
+            Some(tls) => secure_recv(&self.socket, tls, to),
+        }
+    }
+
+    /// Whether nothing is left for [`try_flush`](Self::try_flush).
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.wants_write())
+    }
+
+    /// Whether fewer bytes than there was room for mean that no more are there.
+    pub(crate) fn is_drained_when_short(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// The socket, without what TLS knew.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     /// Receives at least one byte into `to`, which is not empty; 0 means the peer has closed.
     pub(crate) fn recv(&mut self, to: &mut [u8], watch: &Watch<'_>) -> Result<usize, Halt> {
         // A fast peer never lets us wait, and so notice this, amid a large body.
@@ -97,11 +154,7 @@ impl Wire {
             return Err(Stopped::Interrupted.into());
         }
         loop {
-            let got = match &mut self.tls {
-                None => plain_recv(&self.socket, to),
-                Some(tls) => secure_recv(&self.socket, tls, to),
-            };
-            match got {
+            match self.try_recv(to) {
                 Ok(got) => return Ok(got),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
@@ -169,6 +222,12 @@ impl Wire {
     }
 }
 
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 fn plain_recv(socket: &OwnedFd, to: &mut [u8]) -> io::Result<usize> {
     loop {
         match recv(socket, &mut *to, RecvFlags::empty()) {
@@ -196,6 +255,13 @@ fn feed(socket: &OwnedFd, tls: &mut ClientConnection) -> io::Result<usize> {
     let got = tls.read_tls(&mut Descriptor(socket.as_fd()))?;
     tls.process_new_packets().map_err(io::Error::other)?;
     Ok(got)
+}
+
+/// The name a server's certificate must carry.
+pub(crate) fn server_name(address: &str) -> Result<ServerName<'static>, Halt> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(host.to_owned()).map_err(|error| Halt::Broken(io::Error::other(error)))
 }
 
 /// A socket as rustls wants it.

@@ -7,13 +7,19 @@
 //! | whole | mapped region | pread(2) straight into the client's memory | as kept in the volume |
 //! | whole | other region | pieces through the carrier's buffer | as kept in the volume |
 //! | whole | inline | pieces behind the answer | as kept in the volume |
-//! | range | region | pieces through the buffer, then the answer | of the pieces |
+//! | range | mapped region | pieces: to the buffer for the sum, and by pread(2) to the client | of the pieces |
+//! | range | other region | pieces through the buffer, then the answer | of the pieces |
 //! | range | inline, one piece | through the buffer | of the piece |
 //! | range | inline, longer | read twice: once to add up the checksum, once to send | of the first time |
 //!
 //! A whole needle is not checked here: the client compares it with the checksum kept in the volume,
 //! and so covers the disk, this process and the way at once. The checksum of a range covers the way
 //! only. It is taken from private memory, never from the client's, who could change it meanwhile.
+//!
+//! A piece of a range is read twice where the region is mapped. The second read comes out of the page
+//! cache as a copy from the buffer would come out of the processor's; but it is the kernel that writes
+//! then, which reports memory that a client has taken the pages of, where a copy of our own would
+//! end the process.
 //!
 //! Inline data cannot be taken back once its answer is on the way. When the disk fails in the middle
 //! of it, the lane is [`Torn`] and has to be closed.
@@ -22,7 +28,7 @@ use std::ops::Range;
 
 use seaweed::crc::combine;
 
-use crate::serve::{Held, Miss, ReadFault, Shelf};
+use crate::serve::{Held, Miss, ReadFault};
 use crate::wire::{Answer, Extent, INLINE, Item, Place, Status};
 
 /// The least size of an [`Output`]'s buffer, and the most bytes that are read at once through it:
@@ -63,6 +69,17 @@ pub trait Output {
     /// The lane is broken.
     fn more(&mut self, len: usize) -> Result<(), Self::Broken>;
 
+    /// Whether to stop here for now. What is asked of the output next is the next answer, or the
+    /// next piece.
+    fn wants_pause(&self) -> bool {
+        false
+    }
+
+    /// Whether this thread may wait for a disk.
+    fn may_wait(&self) -> bool {
+        true
+    }
+
     /// Up to how many bytes are better sent inline than placed, at most [`INLINE`].
     fn inline_up_to(&self) -> u64 {
         0
@@ -76,54 +93,6 @@ pub enum Torn<B> {
     Lane(B),
     /// The disk failed in the middle of inline data.
     Disk(ReadFault),
-}
-
-/// Answers the items of a read in their order. `before_last` is called before the last answer is
-/// sent; `done` is told every answer that was sent.
-///
-/// # Errors
-/// [`Torn`]; the lane has to be closed.
-pub fn serve<S: Shelf, O: Output>(
-    shelf: &S,
-    items: &[Item],
-    out: &mut O,
-    mut before_last: impl FnMut(),
-    mut done: impl FnMut(&Answer),
-) -> Result<(), Torn<O::Broken>> {
-    // All are looked up first, so that the disk can fetch what comes later meanwhile.
-    let found: Vec<_> = items.iter().map(|item| shelf.find(item.needle)).collect();
-    if items.len() > 1 {
-        for (item, needle) in items.iter().zip(&found) {
-            if let Ok(needle) = needle {
-                fetch_ahead(item, needle);
-            }
-        }
-    }
-    for (at, (item, needle)) in items.iter().zip(found).enumerate() {
-        if at + 1 == items.len() {
-            before_last();
-        }
-        let mut serving = Serving {
-            item,
-            answer: Answer {
-                // A read has at most as many items as fit.
-                item: at as u16,
-                status: Status::Done,
-                is_inline: false,
-                is_gzip: false,
-                len: 0,
-                stored: 0,
-                crc: 0,
-            },
-            out: &mut *out,
-        };
-        let answer = match needle {
-            Ok(needle) => serving.deliver(&needle)?,
-            Err(miss) => serving.decline(Status::from(miss))?,
-        };
-        done(&answer);
-    }
-    Ok(())
 }
 
 impl From<Miss> for Status {
@@ -149,41 +118,56 @@ impl From<ReadFault> for Status {
 }
 
 /// One item on its way.
-struct Serving<'s, O> {
+pub(super) struct Serving<'s, O> {
     item: &'s Item,
     answer: Answer,
     out: &'s mut O,
 }
 
-impl<O: Output> Serving<'_, O> {
-    fn deliver(&mut self, needle: &impl Held) -> Result<Answer, Torn<O::Broken>> {
+impl<'s, O: Output> Serving<'s, O> {
+    pub(super) fn new(at: usize, item: &'s Item, out: &'s mut O) -> Self {
+        Self {
+            item,
+            answer: Answer {
+                // A read has at most as many items as fit.
+                item: at as u16,
+                status: Status::Done,
+                is_inline: false,
+                is_gzip: false,
+                len: 0,
+                stored: 0,
+                crc: 0,
+            },
+            out,
+        }
+    }
+
+    /// Sends the answer; gives it, and which stored bytes still have to follow.
+    pub(super) fn deliver(
+        mut self,
+        needle: &impl Held,
+    ) -> Result<(Answer, Range<u64>), Torn<O::Broken>> {
         let stored = needle.stored_len();
         self.answer.stored = stored;
         self.answer.is_gzip = needle.is_gzip();
-        let bytes = match self.item.extent {
-            Extent::Whole { room } if stored > u64::from(room) => {
-                return self.decline(Status::TooLarge);
-            }
-            Extent::Whole { .. } => 0..stored,
-            Extent::Range { .. } if needle.is_gzip() => return self.decline(Status::Gzip),
-            Extent::Range { offset, len } => match offset.checked_add(len.into()) {
-                Some(end) if end <= stored => offset..end,
-                _ => return self.decline(Status::PastEnd),
-            },
+        let bytes = match wanted(self.item, needle) {
+            Ok(bytes) => bytes,
+            Err(status) => return Ok((self.decline(status)?, 0..0)),
         };
         let len = bytes.end - bytes.start;
         // Not more than the item's room, which is a u32.
         self.answer.len = len as u32;
         match self.item.place {
             Place::Region { region, offset } if len > self.out.inline_up_to().min(INLINE) => {
-                self.to_region(needle, bytes, region, offset)
+                let answer = self.to_region(needle, bytes, region, offset)?;
+                Ok((answer, 0..0))
             }
             _ => self.inline(needle, bytes),
         }
     }
 
     fn to_region(
-        &mut self,
+        self,
         needle: &impl Held,
         bytes: Range<u64>,
         region: u16,
@@ -203,100 +187,66 @@ impl<O: Output> Serving<'_, O> {
         let mut crc = 0;
         for piece in pieces(&bytes) {
             let filled = match is_whole {
-                true => self.fill_unchecked(needle, &piece)?,
-                false => self.fill(needle, &piece)?,
+                true => fill_unchecked(self.out, needle, &piece)?,
+                false => fill(self.out, needle, &piece)?,
             };
             let Filled { len, crc: more } = match filled {
                 Ok(filled) => filled,
                 Err(fault) => return self.decline(fault.into()),
             };
             let at = offset + (piece.start - bytes.start);
-            self.out.place(region, at, len).map_err(Torn::Lane)?;
+            match self.out.mapped(region, at, len) {
+                Some(dst) => {
+                    // SAFETY: as above.
+                    let read = unsafe { needle.read_into(piece.start, dst, len) };
+                    if let Err(fault) = read {
+                        return self.decline(fault.into());
+                    }
+                }
+                None => self.out.place(region, at, len).map_err(Torn::Lane)?,
+            }
             crc = combine(crc, more, len as u64);
         }
         self.placed(if is_whole { needle.crc() } else { crc })
     }
 
-    fn inline(&mut self, needle: &impl Held, bytes: Range<u64>) -> Result<Answer, Torn<O::Broken>> {
-        let mut pieces = pieces(&bytes);
-        let first = pieces.next().unwrap_or(bytes.start..bytes.start);
+    fn inline(
+        mut self,
+        needle: &impl Held,
+        bytes: Range<u64>,
+    ) -> Result<(Answer, Range<u64>), Torn<O::Broken>> {
+        let first = pieces(&bytes).next().unwrap_or(bytes.start..bytes.start);
         let is_whole = matches!(self.item.extent, Extent::Whole { .. });
         let known = match is_whole {
             true => Some(Ok(needle.crc())),
-            false if first.end < bytes.end => Some(self.sum(needle, &bytes)?),
+            false if first.end < bytes.end => Some(sum(self.out, needle, &bytes)?),
             false => None,
         };
         let filled = match known {
-            None => self.fill(needle, &first)?,
+            None => fill(self.out, needle, &first)?,
             Some(Ok(crc)) => {
-                let filled = self.fill_unchecked(needle, &first)?;
+                let filled = fill_unchecked(self.out, needle, &first)?;
                 filled.map(|filled| Filled { crc, ..filled })
             }
             Some(Err(fault)) => Err(fault),
         };
         let Filled { len, crc } = match filled {
             Ok(filled) => filled,
-            Err(fault) => return self.decline(fault.into()),
+            Err(fault) => return Ok((self.decline(fault.into())?, 0..0)),
         };
         self.answer.is_inline = true;
         self.answer.crc = crc;
         self.out.answer(&self.answer, len).map_err(Torn::Lane)?;
-        for piece in pieces {
-            let Filled { len, .. } = self.fill_unchecked(needle, &piece)?.map_err(Torn::Disk)?;
-            self.out.more(len).map_err(Torn::Lane)?;
-        }
-        Ok(self.answer)
+        Ok((self.answer, first.end..bytes.end))
     }
 
-    /// The checksum of bytes longer than a piece.
-    fn sum(
-        &mut self,
-        needle: &impl Held,
-        bytes: &Range<u64>,
-    ) -> Result<Result<u32, ReadFault>, Torn<O::Broken>> {
-        let mut crc = 0;
-        for piece in pieces(bytes) {
-            match self.fill(needle, &piece)? {
-                Ok(filled) => crc = combine(crc, filled.crc, filled.len as u64),
-                Err(fault) => return Ok(Err(fault)),
-            }
-        }
-        Ok(Ok(crc))
-    }
-
-    /// Reads a piece into the front of the buffer.
-    fn fill(
-        &mut self,
-        needle: &impl Held,
-        piece: &Range<u64>,
-    ) -> Result<Result<Filled, ReadFault>, Torn<O::Broken>> {
-        let len = (piece.end - piece.start) as usize;
-        let buffer = self.out.buffer().map_err(Torn::Lane)?;
-        let read = needle.read_at(piece.start, &mut buffer[..len]);
-        Ok(read.map(|crc| Filled { len, crc }))
-    }
-
-    /// Reads a piece into the front of the buffer and does not look at it.
-    fn fill_unchecked(
-        &mut self,
-        needle: &impl Held,
-        piece: &Range<u64>,
-    ) -> Result<Result<Filled, ReadFault>, Torn<O::Broken>> {
-        let len = (piece.end - piece.start) as usize;
-        let buffer = self.out.buffer().map_err(Torn::Lane)?;
-        let dst = &mut buffer[..len];
-        // SAFETY: `dst` is borrowed during the call, so it is mapped and nobody else uses it.
-        let read = unsafe { needle.read_into(piece.start, dst.as_mut_ptr(), len) };
-        Ok(read.map(|()| Filled { len, crc: 0 }))
-    }
-
-    fn placed(&mut self, crc: u32) -> Result<Answer, Torn<O::Broken>> {
+    fn placed(mut self, crc: u32) -> Result<Answer, Torn<O::Broken>> {
         self.answer.crc = crc;
         self.out.answer(&self.answer, 0).map_err(Torn::Lane)?;
         Ok(self.answer)
     }
 
-    fn decline(&mut self, status: Status) -> Result<Answer, Torn<O::Broken>> {
+    pub(super) fn decline(mut self, status: Status) -> Result<Answer, Torn<O::Broken>> {
         self.answer.status = status;
         self.answer.len = 0;
         self.out.answer(&self.answer, 0).map_err(Torn::Lane)?;
@@ -304,28 +254,87 @@ impl<O: Output> Serving<'_, O> {
     }
 }
 
+/// The checksum of bytes longer than a piece.
+fn sum<O: Output>(
+    out: &mut O,
+    needle: &impl Held,
+    bytes: &Range<u64>,
+) -> Result<Result<u32, ReadFault>, Torn<O::Broken>> {
+    let mut crc = 0;
+    for piece in pieces(bytes) {
+        match fill(out, needle, &piece)? {
+            Ok(filled) => crc = combine(crc, filled.crc, filled.len as u64),
+            Err(fault) => return Ok(Err(fault)),
+        }
+    }
+    Ok(Ok(crc))
+}
+
+/// Reads a piece into the front of the buffer.
+fn fill<O: Output>(
+    out: &mut O,
+    needle: &impl Held,
+    piece: &Range<u64>,
+) -> Result<Result<Filled, ReadFault>, Torn<O::Broken>> {
+    let len = (piece.end - piece.start) as usize;
+    let buffer = out.buffer().map_err(Torn::Lane)?;
+    let read = needle.read_at(piece.start, &mut buffer[..len]);
+    Ok(read.map(|crc| Filled { len, crc }))
+}
+
+/// Reads a piece into the front of the buffer and does not look at it.
+pub(super) fn fill_unchecked<O: Output>(
+    out: &mut O,
+    needle: &impl Held,
+    piece: &Range<u64>,
+) -> Result<Result<Filled, ReadFault>, Torn<O::Broken>> {
+    let len = (piece.end - piece.start) as usize;
+    let buffer = out.buffer().map_err(Torn::Lane)?;
+    let dst = &mut buffer[..len];
+    // SAFETY: `dst` is borrowed during the call, so it is mapped and nobody else uses it.
+    let read = unsafe { needle.read_into(piece.start, dst.as_mut_ptr(), len) };
+    Ok(read.map(|()| Filled { len, crc: 0 }))
+}
+
+/// Which stored bytes an item is to have, or why none.
+fn wanted(item: &Item, needle: &impl Held) -> Result<Range<u64>, Status> {
+    let stored = needle.stored_len();
+    match item.extent {
+        Extent::Whole { room } if stored > u64::from(room) => Err(Status::TooLarge),
+        Extent::Whole { .. } => Ok(0..stored),
+        Extent::Range { .. } if needle.is_gzip() => Err(Status::Gzip),
+        Extent::Range { offset, len } => match offset.checked_add(len.into()) {
+            Some(end) if end <= stored => Ok(offset..end),
+            _ => Err(Status::PastEnd),
+        },
+    }
+}
+
+/// Whether an item can be answered without waiting for a disk.
+pub(super) fn is_cached(item: &Item, needle: &impl Held) -> bool {
+    match wanted(item, needle) {
+        Ok(bytes) => needle.is_cached(bytes.start, (bytes.end - bytes.start) as usize),
+        Err(_) => true,
+    }
+}
+
 /// What the front of the buffer holds; without a checksum where nobody looked.
-struct Filled {
-    len: usize,
+pub(super) struct Filled {
+    pub(super) len: usize,
     crc: u32,
 }
 
-fn fetch_ahead(item: &Item, needle: &impl Held) {
-    let (offset, len) = match item.extent {
-        Extent::Whole { .. } => (0, needle.stored_len()),
-        Extent::Range { offset, len } => (offset, u64::from(len)),
-    };
-    let is_inside = offset
-        .checked_add(len)
-        .is_some_and(|end| end <= needle.stored_len());
-    if is_inside && len <= u64::from(item.extent.room()) && !needle.is_cached(offset, len as usize)
-    {
-        needle.will_need(offset, len);
+pub(super) fn fetch_ahead(item: &Item, needle: &impl Held) {
+    if let Ok(bytes) = wanted(item, needle) {
+        let len = bytes.end - bytes.start;
+        if !needle.is_cached(bytes.start, len as usize) {
+            needle.will_need(bytes.start, len);
+        }
     }
 }
 
 /// Cuts bytes into pieces of at most [`PIECE`].
-fn pieces(bytes: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+pub(super) fn pieces(bytes: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
     let end = bytes.end;
     (bytes.start..end)
         .step_by(PIECE)

@@ -1,0 +1,15 @@
+//! Lanes to a sidecar, and how they are opened.
+//!
+//! A [`Dialer`] is told where a sidecar listens and opens the best lane it can: shared memory where
+//! both run on the same kernel, TCP everywhere else. Both are sockets and share one lane
+//! (`stream`); they differ in how they connect and in whether the server can write to our memory.
+
+mod dial;
+mod error;
+mod greet;
+mod shm;
+mod stream;
+mod tcp;
+
+pub use dial::{Dial, Dialer, DialerConfig};
+pub use error::{Attempt, DialError};

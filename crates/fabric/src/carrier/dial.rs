@@ -1,0 +1,144 @@
+//! From where a sidecar listens to an open lane.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use context::Context;
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use seaweed::jwt::SigningKey;
+
+use super::error::{Attempt, DialError, Failure};
+use super::greet::Greeting;
+use super::{shm, tcp};
+use crate::announce::Endpoints;
+use crate::http::resolve::Resolver;
+use crate::http::wait::Watch;
+use crate::lane::Lane;
+use crate::memory::Arena;
+use crate::wire::VERSION;
+
+/// Opens lanes.
+pub trait Dial: Send + Sync {
+    /// Opens the best lane that there is to a sidecar.
+    ///
+    /// # Errors
+    /// See [`DialError`], which tells what was tried.
+    fn dial(&self, ctx: &Context<'_>, to: &Endpoints) -> Result<Box<dyn Lane>, DialError>;
+}
+
+/// What a [`Dialer`] shows of itself, and what it may use.
+#[derive(Debug, Clone)]
+pub struct DialerConfig {
+    /// Who we are, for the servers' logs: at most 64 bytes of printable ASCII.
+    pub name: String,
+    /// What tells our kernel from others ([`this_host`](crate::announce::this_host)); empty if
+    /// that is not known.
+    pub host: String,
+    /// The cluster's read key, if it has one.
+    pub read_key: Option<SigningKey>,
+    /// For sidecars whose TCP is TLS.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Memory that servers may write to.
+    pub arena: Option<Arena>,
+    /// How long a server may keep silent while a lane is opened. Short, for there is another
+    /// way, and the caller is waiting.
+    pub patience: Duration,
+}
+
+/// Opens lanes over shared memory and TCP.
+#[derive(Debug)]
+pub struct Dialer {
+    config: DialerConfig,
+    resolvers: Mutex<HashMap<String, Arc<Resolver>>>,
+}
+
+/// How many host names are remembered; far more than a mount has sidecars.
+const MAX_NAMES: usize = 4096;
+
+impl Dialer {
+    /// A dialer, which opens nothing yet.
+    pub fn new(config: DialerConfig) -> Self {
+        Self {
+            config,
+            resolvers: Mutex::default(),
+        }
+    }
+
+    fn greeting(&self) -> Greeting<'_> {
+        Greeting {
+            name: &self.config.name,
+            key: self.config.read_key.as_ref(),
+        }
+    }
+
+    fn shm(&self, path: &str, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
+        let lane = shm::open(path, self.greeting(), self.config.arena.as_ref(), watch)?;
+        Ok(Box::new(lane))
+    }
+
+    fn tcp(&self, address: &str, tls: bool, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
+        let tls = match (tls, &self.config.tls) {
+            (false, _) => None,
+            (true, Some(config)) => Some(config),
+            (true, None) => return Err(tcp::without_tls()),
+        };
+        let resolver = self.resolver(address);
+        let lane = tcp::open(address, &resolver, tls, self.greeting(), watch)?;
+        Ok(Box::new(lane))
+    }
+
+    fn resolver(&self, address: &str) -> Arc<Resolver> {
+        let mut known = self.resolvers.lock();
+        if let Some(resolver) = known.get(address) {
+            return resolver.clone();
+        }
+        if known.len() >= MAX_NAMES {
+            known.clear();
+        }
+        let resolver = Arc::new(Resolver::new(address.into()));
+        known.insert(address.to_owned(), resolver.clone());
+        resolver
+    }
+}
+
+impl Dial for Dialer {
+    fn dial(&self, ctx: &Context<'_>, to: &Endpoints) -> Result<Box<dyn Lane>, DialError> {
+        if to.version != VERSION {
+            return Err(DialError::Version(to.version));
+        }
+        let watch = Watch {
+            ctx: *ctx,
+            patience: self.config.patience,
+        };
+        let mut attempts = Vec::new();
+        // Keeps the reason of a failure; ends the search with a lane, or when time is over.
+        let mut tried = |carrier, address: &str, outcome| match outcome {
+            Ok(lane) => Some(Ok(lane)),
+            Err(Failure::Stopped(why)) => Some(Err(DialError::Stopped(why))),
+            Err(Failure::Broken(why)) => {
+                attempts.push(Attempt {
+                    carrier,
+                    address: address.to_owned(),
+                    why,
+                });
+                None
+            }
+        };
+        let is_same_host = !to.host.is_empty() && to.host == self.config.host;
+        if is_same_host
+            && let Some(path) = &to.unix
+            && let Some(end) = tried("shm", path, self.shm(path, &watch))
+        {
+            return end;
+        }
+        // Verbs stand here: `to.rdma`, one address for each rail, come before TCP.
+        if let Some(address) = &to.tcp
+            && let Some(end) = tried("tcp", address, self.tcp(address, to.tls, &watch))
+        {
+            return end;
+        }
+        Err(DialError::Failed(attempts))
+    }
+}

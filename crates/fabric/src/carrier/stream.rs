@@ -1,0 +1,316 @@
+//! A lane over a socket, be it TCP or unix.
+//!
+//! Answers come through the [`FrameReader`]. Data behind one goes into the memory that the inbox
+//! has for it: what came along with the frame is copied, the rest is received straight to where it
+//! belongs. A small read is one send and one receive.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::PollFlags;
+use rustix::net::{Shutdown, shutdown};
+
+use crate::http::wire::Wire;
+use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
+use crate::wire::{
+    self, Answer, Extent, Frame, FrameReader, INLINE, Item, Message, Next, Place, Status, Welcome,
+    WireError,
+};
+
+/// An open lane over a socket.
+#[derive(Debug)]
+pub(super) struct StreamLane {
+    carrier: &'static str,
+    wire: Wire,
+    reader: FrameReader,
+    region: Option<u16>,
+    limits: Welcome,
+    /// Of the exchange in flight, or the last one.
+    id: u64,
+    /// Asked for and not yet answered, from `next` on.
+    items: Vec<Item>,
+    next: usize,
+    /// The answer whose data is arriving.
+    arriving: Option<Arriving>,
+    /// What the socket did not take yet, from `sent` on.
+    out: Vec<u8>,
+    sent: usize,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    answered: Answered,
+    got: usize,
+}
+
+impl StreamLane {
+    /// A lane that was just opened.
+    pub(super) fn new(
+        carrier: &'static str,
+        wire: Wire,
+        reader: FrameReader,
+        region: Option<u16>,
+        limits: Welcome,
+    ) -> Self {
+        Self {
+            carrier,
+            wire,
+            reader,
+            region,
+            limits,
+            id: 0,
+            items: Vec::new(),
+            next: 0,
+            arriving: None,
+            out: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.next == self.items.len()
+    }
+
+    /// Sends what is waiting to be sent, as far as the socket takes it.
+    fn flush(&mut self) -> Result<(), Broken> {
+        while self.sent < self.out.len() {
+            match self.wire.try_send(&self.out[self.sent..]).map_err(gone)? {
+                0 => return Ok(()),
+                sent => self.sent += sent,
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        self.wire.try_flush().map_err(gone)?;
+        Ok(())
+    }
+
+    fn take(&mut self, frame: Frame, inbox: &mut dyn Inbox) -> Result<(), Broken> {
+        match frame.message {
+            Message::Answer(answer) => self.answer(frame.id, answer, inbox),
+            Message::Ping => {
+                wire::encode(frame.id, &Message::Pong, &mut self.out).map_err(nonsense)?;
+                self.flush()
+            }
+            Message::Pong => Ok(()),
+            Message::Bye => Err(Broken::Gone("it says goodbye".into())),
+            Message::Refusal(refusal) => Err(Broken::Refused(refusal.reason)),
+            _ => Err(Broken::Protocol("a message is out of turn".into())),
+        }
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer, inbox: &mut dyn Inbox) -> Result<(), Broken> {
+        let Some(item) = self.items.get(self.next).filter(|_| id == self.id) else {
+            return Err(Broken::Protocol("an answer that nobody waits for".into()));
+        };
+        if usize::from(answer.item) != self.next {
+            return Err(Broken::Protocol("an answer is out of turn".into()));
+        }
+        check(&answer, item).map_err(|what| Broken::Protocol(what.into()))?;
+        // SAFETY: the answer to this item, in this exchange, has just been received on this lane.
+        // A server answers when it has written, and does not write when it sends inline.
+        let answered = unsafe { Answered::new(answer, item.place) };
+        match answered.data() {
+            0 => self.done(&answered, inbox),
+            _ => self.arriving = Some(Arriving { answered, got: 0 }),
+        }
+        Ok(())
+    }
+
+    /// Receives data; false when there is no more of it at the moment.
+    fn receive(&mut self, mut arriving: Arriving, inbox: &mut dyn Inbox) -> Result<bool, Broken> {
+        let len = arriving.answered.data();
+        while arriving.got < len {
+            let rest = arriving.got..len;
+            let step = match inbox.memory(&arriving.answered) {
+                Some(memory) => match memory.get_mut(rest) {
+                    Some(dst) => self.receive_into(dst),
+                    None => {
+                        let words = "there is less memory for an answer than it is long";
+                        Err(io::Error::new(io::ErrorKind::InvalidInput, words))
+                    }
+                },
+                None => self.skip(rest.len()),
+            };
+            match step {
+                Ok(0) => return Err(closed()),
+                Ok(got) => arriving.got += got,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.arriving = Some(arriving);
+                    return Ok(false);
+                }
+                Err(error) => return Err(gone(error)),
+            }
+        }
+        self.done(&arriving.answered, inbox);
+        Ok(true)
+    }
+
+    fn receive_into(&mut self, dst: &mut [u8]) -> io::Result<usize> {
+        match self.reader.take_data(dst) {
+            0 => {
+                let got = self.wire.try_recv(dst)?;
+                self.reader.received(got);
+                Ok(got)
+            }
+            taken => Ok(taken),
+        }
+    }
+
+    /// Receives up to `len` bytes that nobody wants.
+    fn skip(&mut self, len: usize) -> io::Result<usize> {
+        let mut unwanted = [0; 16 << 10];
+        let some = len.min(unwanted.len());
+        self.receive_into(&mut unwanted[..some])
+    }
+
+    fn done(&mut self, answered: &Answered, inbox: &mut dyn Inbox) {
+        self.next += 1;
+        inbox.done(answered);
+    }
+}
+
+impl Lane for StreamLane {
+    fn carrier(&self) -> &'static str {
+        self.carrier
+    }
+
+    fn wait_on(&self) -> (BorrowedFd<'_>, PollFlags) {
+        let what = match self.out.is_empty() && self.wire.is_flushed() {
+            true => PollFlags::IN,
+            false => PollFlags::IN | PollFlags::OUT,
+        };
+        (self.wire.as_fd(), what)
+    }
+
+    fn region(&self) -> Option<u16> {
+        self.region
+    }
+
+    fn limits(&self) -> Welcome {
+        self.limits
+    }
+
+    fn start(&mut self, id: u64, items: &[Item]) -> Result<(), Broken> {
+        let Welcome {
+            max_items,
+            max_read,
+        } = self.limits;
+        let is_large = |item: &Item| u64::from(item.extent.room()) > max_read;
+        if !self.is_idle() || items.len() > max_items.into() || items.iter().any(is_large) {
+            let words = "a read beyond what the server takes at a time";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, words).into());
+        }
+        wire::encode_read(id, items, &mut self.out).map_err(nonsense)?;
+        self.id = id;
+        self.items.clear();
+        self.items.extend_from_slice(items);
+        self.next = 0;
+        self.flush()
+    }
+
+    fn advance(&mut self, inbox: &mut dyn Inbox) -> Result<bool, Broken> {
+        self.flush()?;
+        let was_idle = self.is_idle();
+        let mut is_drained = false;
+        loop {
+            if let Some(arriving) = self.arriving.take()
+                && !self.receive(arriving, inbox)?
+            {
+                return Ok(false);
+            }
+            if self.is_idle() && !was_idle {
+                return Ok(true);
+            }
+            match self.reader.next().map_err(nonsense)? {
+                Next::Frame(frame) => self.take(frame, inbox)?,
+                Next::NeedMore if is_drained => return Ok(self.is_idle()),
+                Next::NeedMore => {
+                    let space = self.reader.space();
+                    let room = space.len();
+                    match self.wire.try_recv(space) {
+                        Ok(0) => return Err(closed()),
+                        Ok(got) => {
+                            self.reader.filled(got);
+                            is_drained = got < room && self.wire.is_drained_when_short();
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            return Ok(self.is_idle());
+                        }
+                        Err(error) => return Err(gone(error)),
+                    }
+                }
+                Next::Data(_) => {
+                    return Err(Broken::Protocol("data without an answer".into()));
+                }
+            }
+        }
+    }
+
+    fn close(mut self: Box<Self>) -> Option<Retiring> {
+        let open = &self.items[self.next..];
+        let is_writer = open
+            .iter()
+            .any(|item| matches!(item.place, Place::Region { .. }));
+        // A courtesy: the end of the stream says the same.
+        if self.out.is_empty() && wire::encode(0, &Message::Bye, &mut self.out).is_ok() {
+            let _ = self.flush();
+        }
+        if !is_writer {
+            return None;
+        }
+        let socket = self.wire.into_socket();
+        let _ = shutdown(&socket, Shutdown::Write);
+        // SAFETY: only our sending half was shut down, so a hang-up is told when the server has
+        // closed its end. It does so when it has done with the exchange, or the kernel does it
+        // when the last of its threads is gone; until then one of them may be writing. That
+        // answers may be left unread is no sign: it is the hang-up alone that is waited for.
+        Some(unsafe { Retiring::new(socket, PollFlags::empty()) })
+    }
+}
+
+/// Whether an answer is one that this item can have.
+fn check(answer: &Answer, item: &Item) -> Result<(), &'static str> {
+    if answer.status != Status::Done {
+        return match answer.len {
+            0 => Ok(()),
+            _ => Err("an answer without bytes that has some"),
+        };
+    }
+    let fits = match item.extent {
+        Extent::Whole { room } => answer.len <= room && answer.stored == u64::from(answer.len),
+        Extent::Range { offset, len } => {
+            let end = offset.checked_add(len.into());
+            answer.len == len && end.is_some_and(|end| end <= answer.stored)
+        }
+    };
+    if !fits {
+        return Err("an answer with other bytes than were asked for");
+    }
+    match (item.place, answer.is_inline) {
+        (Place::Inline, false) => Err("bytes that were to be inline and are not"),
+        (Place::Region { .. }, true) if u64::from(answer.len) > INLINE => {
+            Err("more bytes inline than belong there")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn gone(error: io::Error) -> Broken {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::TimedOut => Broken::Gone(error.to_string()),
+        _ => Broken::Io(error),
+    }
+}
+
+fn closed() -> Broken {
+    Broken::Gone("it has closed the connection".into())
+}
+
+fn nonsense(error: WireError) -> Broken {
+    Broken::Protocol(error.to_string())
+}

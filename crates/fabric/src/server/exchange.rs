@@ -1,0 +1,142 @@
+//! The items of a read, one after the other.
+//!
+//! An exchange can stop between two pieces and go on later, on another thread: when the client is
+//! slower than the disk, or when the disk would make a thread wait that must not.
+
+use std::ops::Range;
+
+use super::serve_item::{
+    Filled, Output, Serving, Torn, fetch_ahead, fill_unchecked, is_cached, pieces,
+};
+use crate::serve::{Held, Miss, Shelf};
+use crate::wire::{Answer, Item, Status};
+
+/// Answers the items of a read in their order. `before_last` is called before the last answer is
+/// sent; `done` is told every answer that was sent. The output never wants a pause, and may wait.
+///
+/// # Errors
+/// [`Torn`]; the lane has to be closed.
+pub fn serve<S: Shelf, O: Output>(
+    shelf: &S,
+    items: &[Item],
+    out: &mut O,
+    mut before_last: impl FnMut(),
+    mut done: impl FnMut(&Answer),
+) -> Result<(), Torn<O::Broken>> {
+    let mut exchange = Exchange::begin(shelf, items.to_vec());
+    while exchange.proceed(out, &mut before_last, &mut done)? != Progress::Done {}
+    Ok(())
+}
+
+/// A read that is being answered.
+#[derive(Debug)]
+pub struct Exchange<N> {
+    items: Vec<Item>,
+    found: Vec<Result<N, Miss>>,
+    /// The item that is next.
+    at: usize,
+    /// What of its inline data is still to be sent, behind an answer that was.
+    rest: Option<(Answer, Range<u64>)>,
+}
+
+/// How far an exchange has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything was sent.
+    Done,
+    /// The output wants a pause.
+    Paused,
+    /// What comes next has to be waited for, and this thread may not.
+    Disk,
+}
+
+impl<N: Held> Exchange<N> {
+    /// Looks up all items, so that the disk can fetch what comes later meanwhile.
+    pub fn begin<S: Shelf<Needle = N>>(shelf: &S, items: Vec<Item>) -> Self {
+        let found: Vec<_> = items.iter().map(|item| shelf.find(item.needle)).collect();
+        if items.len() > 1 {
+            for (item, needle) in items.iter().zip(&found) {
+                if let Ok(needle) = needle {
+                    fetch_ahead(item, needle);
+                }
+            }
+        }
+        Self {
+            items,
+            found,
+            at: 0,
+            rest: None,
+        }
+    }
+
+    /// Bytes that are still to be delivered, at most.
+    pub fn len(&self) -> u64 {
+        let open = self.items.iter().zip(&self.found).skip(self.at);
+        let found = open.filter_map(|(item, needle)| Some((item, needle.as_ref().ok()?)));
+        found
+            .map(|(item, needle)| needle.stored_len().min(item.extent.room().into()))
+            .sum()
+    }
+
+    /// Whether nothing is to be delivered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Goes on until all is sent or the output wants it otherwise. `before_last` is called before
+    /// the last answer is sent; `done` is told every answer that was sent with all its bytes.
+    ///
+    /// # Errors
+    /// [`Torn`]; the lane has to be closed.
+    pub fn proceed<O: Output>(
+        &mut self,
+        out: &mut O,
+        mut before_last: impl FnMut(),
+        mut done: impl FnMut(&Answer),
+    ) -> Result<Progress, Torn<O::Broken>> {
+        while let (Some(item), Some(found)) = (self.items.get(self.at), self.found.get(self.at)) {
+            if out.wants_pause() {
+                return Ok(Progress::Paused);
+            }
+            let (answer, rest) = match (self.rest.take(), found) {
+                (Some((answer, rest)), _) => (answer, rest),
+                (None, Ok(needle)) if !out.may_wait() && !is_cached(item, needle) => {
+                    return Ok(Progress::Disk);
+                }
+                (None, found) => {
+                    if self.at + 1 == self.items.len() {
+                        before_last();
+                    }
+                    let serving = Serving::new(self.at, item, out);
+                    match found {
+                        Ok(needle) => serving.deliver(needle)?,
+                        Err(miss) => (serving.decline(Status::from(*miss))?, 0..0),
+                    }
+                }
+            };
+            if let Some(piece) = pieces(&rest).next()
+                && let Ok(needle) = found
+            {
+                let len = (piece.end - piece.start) as usize;
+                if out.wants_pause() {
+                    self.rest = Some((answer, rest));
+                    return Ok(Progress::Paused);
+                }
+                if !out.may_wait() && !needle.is_cached(piece.start, len) {
+                    self.rest = Some((answer, rest));
+                    return Ok(Progress::Disk);
+                }
+                let filled = fill_unchecked(out, needle, &piece)?;
+                let Filled { len, .. } = filled.map_err(Torn::Disk)?;
+                out.more(len).map_err(Torn::Lane)?;
+                if piece.end < rest.end {
+                    self.rest = Some((answer, piece.end..rest.end));
+                    continue;
+                }
+            }
+            done(&answer);
+            self.at += 1;
+        }
+        Ok(Progress::Done)
+    }
+}
