@@ -7,28 +7,41 @@
 //! [`Peers::asked`], looks at once.
 
 mod lanes;
-mod shunned;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use context::Interrupt;
+use parking_lot::Mutex;
 
 use crate::Location;
 use crate::announce::Announcement;
-
-pub(crate) use lanes::{Lanes, Permit};
-pub(crate) use shunned::Shunned;
+use crate::client::{self, Candidate, Nearness, Policy};
+use lanes::Lanes;
 
 /// All sidecars known at a time.
 #[derive(Debug)]
 pub struct Peers {
     table: ArcSwap<Table>,
     asked: Interrupt,
-    /// What tells our own kernel from others.
-    host: String,
+    policy: Arc<Policy>,
+    here: Here,
+    random: RandomState,
+}
+
+/// Where the mount is.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    /// What tells our kernel from others ([`this_host`](crate::announce::this_host)); empty if
+    /// that is not known.
+    pub host: String,
+    /// The data center; may be empty.
+    pub data_center: String,
+    /// The rack; may be empty.
+    pub rack: String,
 }
 
 /// A sidecar, and what readers keep about it.
@@ -36,9 +49,10 @@ pub struct Peers {
 pub struct Peer {
     /// What it says of itself.
     pub announced: Announcement,
-    /// Whether it runs on this host.
-    pub is_local: bool,
-    /// What is kept for as long as it listens where it does.
+    /// How far away it is.
+    pub nearness: Nearness,
+    /// How it does; lasts for as long as it listens where it does, as do the lanes.
+    pub(crate) health: Arc<client::Peer>,
     pub(crate) kept: Arc<Kept>,
 }
 
@@ -46,8 +60,8 @@ pub struct Peer {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) lanes: Lanes,
-    /// Volumes that it does not serve, though it stands beside their server.
-    pub(crate) shunned: Shunned,
+    /// Why no lane could be opened lately, to say so once.
+    trouble: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,16 +72,17 @@ struct Table {
 }
 
 impl Peers {
-    /// Knows nobody yet. `host` is what [`Endpoints::host`](crate::announce::Endpoints::host)
-    /// of a sidecar on this host would be.
+    /// Knows nobody yet.
     ///
     /// # Errors
     /// The system's, when no descriptor is left.
-    pub fn new(host: String) -> io::Result<Self> {
+    pub fn new(policy: Arc<Policy>, here: Here) -> io::Result<Self> {
         Ok(Self {
             table: ArcSwap::default(),
             asked: Interrupt::new()?,
-            host,
+            policy,
+            here,
+            random: RandomState::new(),
         })
     }
 
@@ -81,18 +96,16 @@ impl Peers {
             let same = old.peers.iter().find(|peer| {
                 peer.announced.http == announced.http && peer.announced.fabric == announced.fabric
             });
-            if let Some(same) = same.filter(|same| same.announced == announced) {
-                peers.push(Arc::clone(same));
-                continue;
-            }
-            let kept = same.map(|same| Arc::clone(&same.kept)).unwrap_or_default();
-            // What it did not serve it may serve now.
-            kept.shunned.clear();
-            peers.push(Arc::new(Peer {
-                is_local: !self.host.is_empty() && announced.fabric.host == self.host,
-                announced,
-                kept,
-            }));
+            peers.push(match same {
+                Some(same) if same.announced == announced => Arc::clone(same),
+                Some(same) => Arc::new(Peer {
+                    nearness: self.here.nearness(&announced),
+                    announced,
+                    health: Arc::clone(&same.health),
+                    kept: Arc::clone(&same.kept),
+                }),
+                None => Arc::new(self.stranger(announced)),
+            });
         }
         let mut beside: HashMap<String, Vec<Arc<Peer>>> = HashMap::new();
         for peer in &peers {
@@ -106,31 +119,27 @@ impl Peers {
         self.table.store(Arc::new(Table { peers, beside }));
     }
 
-    /// Those that stand beside one of `locations` and may have `volume`, the nearest first: those
-    /// on this host, then in the order of the locations.
-    pub fn near(&self, volume: u32, locations: &[Location]) -> Vec<Arc<Peer>> {
+    /// Those that stand beside one of `locations`.
+    pub fn beside(&self, locations: &[Location]) -> Vec<Arc<Peer>> {
         let table = self.table.load();
-        let mut near: Vec<Arc<Peer>> = Vec::with_capacity(locations.len());
+        let mut found: Vec<Arc<Peer>> = Vec::with_capacity(locations.len());
         for location in locations {
             let by_url = table.beside.get(&location.url);
             let by_public = || table.beside.get(&location.public_url);
             for peer in by_url.or_else(by_public).into_iter().flatten() {
-                if !near.iter().any(|one| Arc::ptr_eq(one, peer)) && !peer.shuns(volume) {
-                    near.push(Arc::clone(peer));
+                if !found.iter().any(|one| Arc::ptr_eq(one, peer)) {
+                    found.push(Arc::clone(peer));
                 }
             }
         }
-        near.sort_by_key(|peer| !peer.is_local);
-        near
+        found
     }
 
     /// Those that announced `volume`, for when nobody can say where it is.
     pub fn with_volume(&self, volume: u32) -> Vec<Arc<Peer>> {
         let table = self.table.load();
         let has = |peer: &&Arc<Peer>| peer.announced.volumes.contains(&volume);
-        let mut with: Vec<_> = table.peers.iter().filter(has).cloned().collect();
-        with.sort_by_key(|peer| !peer.is_local);
-        with
+        table.peers.iter().filter(has).cloned().collect()
     }
 
     /// All there are.
@@ -155,14 +164,57 @@ impl Peers {
     }
 }
 
+impl Peers {
+    fn stranger(&self, announced: Announcement) -> Peer {
+        let seed = self.random.hash_one(&announced.http);
+        let name = announced.http.clone();
+        let health = client::Peer::new(name, self.policy.config(), seed);
+        Peer {
+            nearness: self.here.nearness(&announced),
+            announced,
+            health: Arc::new(health),
+            kept: Arc::default(),
+        }
+    }
+}
+
+impl Here {
+    fn nearness(&self, announced: &Announcement) -> Nearness {
+        if !self.host.is_empty() && announced.fabric.host == self.host {
+            return Nearness::Local;
+        }
+        Nearness::between(
+            (&self.data_center, &self.rack),
+            (&announced.data_center, &announced.rack),
+        )
+    }
+}
+
 impl Peer {
     /// Its name in logs and statistics: the address of its HTTP server.
     pub fn name(&self) -> &str {
         &self.announced.http
     }
 
-    fn shuns(&self, volume: u32) -> bool {
-        self.kept.shunned.contains(volume)
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate {
+            peer: Arc::clone(&self.health),
+            nearness: self.nearness,
+        }
+    }
+
+    /// Says why no lane can be opened, unless that was said last.
+    pub(crate) fn tell_trouble(&self, trouble: String) {
+        let mut told = self.kept.trouble.lock();
+        if told.as_ref() != Some(&trouble) {
+            tracing::warn!(sidecar = self.name(), trouble, "no lane can be opened");
+            *told = Some(trouble);
+        }
+    }
+
+    /// A lane was opened: the next trouble is news.
+    pub(crate) fn forget_trouble(&self) {
+        *self.kept.trouble.lock() = None;
     }
 }
 
@@ -200,50 +252,52 @@ mod tests {
             .collect()
     }
 
-    fn names(peers: &[Arc<Peer>]) -> Vec<&str> {
-        peers.iter().map(|peer| peer.name()).collect()
+    fn names(peers: &[Arc<Peer>]) -> Vec<String> {
+        peers.iter().map(|peer| peer.name().to_owned()).collect()
+    }
+
+    fn peers() -> Peers {
+        let policy = Policy::new(client::Config::default(), 1);
+        let here = Here {
+            host: "here".to_owned(),
+            ..Here::default()
+        };
+        Peers::new(Arc::new(policy), here).unwrap()
     }
 
     #[test]
-    fn those_beside_a_replica_are_found_and_those_on_this_host_come_first() {
-        let peers = Peers::new("here".to_owned()).unwrap();
-        assert!(peers.is_empty() && peers.near(1, &locations(&["v1"])).is_empty());
+    fn those_beside_a_replica_are_found_each_once() {
+        let peers = peers();
+        assert!(peers.is_empty() && peers.beside(&locations(&["v1"])).is_empty());
         peers.update(vec![
             announced("s1", "far", &["v1", "v3"], &[1]),
             announced("s2", "here", &["v2"], &[1, 2]),
-            announced("s3", "", &["public-v3"], &[]),
+            announced("s3", "", &["public-v4"], &[]),
         ]);
-        assert_eq!(
-            names(&peers.near(1, &locations(&["v1", "v2"]))),
-            ["s2", "s1"]
-        );
-        assert_eq!(names(&peers.near(1, &locations(&["v3", "v1"]))), ["s1"]);
-        assert!(peers.near(1, &locations(&["v4"])).is_empty());
-        assert_eq!(names(&peers.with_volume(1)), ["s2", "s1"]);
+        let beside = |urls: &[&str]| names(&peers.beside(&locations(urls))).join(" ");
+        assert_eq!(beside(&["v1", "v2"]), "s1 s2");
+        assert_eq!(beside(&["v3", "v1"]), "s1");
+        assert_eq!(beside(&["v4"]), "s3", "its public address will do");
+        assert_eq!(beside(&["v5"]), "");
+        assert_eq!(names(&peers.with_volume(1)), ["s1", "s2"]);
         assert_eq!(names(&peers.with_volume(2)), ["s2"]);
-    }
-
-    #[test]
-    fn a_public_address_will_do() {
-        let peers = Peers::new(String::new()).unwrap();
-        peers.update(vec![announced("s", "", &["public-v"], &[])]);
-        assert_eq!(names(&peers.near(1, &locations(&["v"]))), ["s"]);
-        assert!(!peers.all()[0].is_local, "no name is nobody's name");
+        let near = |peer: &Arc<Peer>| peer.nearness;
+        let all: Vec<_> = peers.all().iter().map(near).collect();
+        assert_eq!(all, [Nearness::Other, Nearness::Local, Nearness::Other]);
     }
 
     #[test]
     fn what_is_kept_about_a_sidecar_lasts_as_long_as_it_listens_where_it_does() {
-        let peers = Peers::new("here".to_owned()).unwrap();
+        let peers = peers();
         peers.update(vec![announced("s", "x", &["v"], &[1])]);
         let first = peers.all()[0].clone();
-        first.kept.shunned.add(7, Duration::from_secs(60));
-        assert!(peers.near(7, &locations(&["v"])).is_empty());
         peers.update(vec![announced("s", "x", &["v"], &[1])]);
         assert!(Arc::ptr_eq(&peers.all()[0], &first), "nothing is new");
         peers.update(vec![announced("s", "x", &["v"], &[1, 7])]);
         let second = peers.all()[0].clone();
         assert!(Arc::ptr_eq(&second.kept, &first.kept));
-        assert_eq!(names(&peers.near(7, &locations(&["v"]))), ["s"]);
+        assert!(Arc::ptr_eq(&second.health, &first.health));
+        assert_eq!(names(&peers.with_volume(7)), ["s"]);
         peers.update(vec![announced("s", "restarted", &["v"], &[1])]);
         assert!(!Arc::ptr_eq(&peers.all()[0].kept, &first.kept));
         peers.update(vec![]);
@@ -252,7 +306,7 @@ mod tests {
 
     #[test]
     fn asking_wakes_the_finder_once() {
-        let peers = Peers::new(String::new()).unwrap();
+        let peers = peers();
         peers.look_again();
         peers.look_again();
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -76,7 +76,8 @@ pub enum Way {
 
 /// Gives memory for data whose length only the server knows.
 pub trait Destination {
-    /// Memory of exactly `len` bytes.
+    /// Memory of exactly `len` bytes. Asked for the same length again, without anything else in
+    /// between, it is the same memory with what is in it.
     ///
     /// # Errors
     /// [`Refused`] when that is more than the caller is willing to hold.

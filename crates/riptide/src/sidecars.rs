@@ -6,7 +6,7 @@
 //! stays for a few rounds: readers find out themselves whether it works, sooner than anybody
 //! who asks every few seconds. What is wrong with a sidecar is logged when it changes, not each time.
 
-mod listed;
+pub(crate) mod listed;
 mod registered;
 
 use std::collections::HashMap;
@@ -17,7 +17,6 @@ use fabric::announce::Announcement;
 use fabric::http::ClientConfig;
 use fabric::peers::Peers;
 use filer::Filer;
-use tokio::task::JoinHandle;
 
 use crate::options::Sidecars;
 
@@ -27,12 +26,6 @@ const EVERY: Duration = Duration::from_secs(3);
 const AT_LEAST: Duration = Duration::from_millis(250);
 /// A sidecar that fails this many looks in a row is gone until it answers again.
 const FAILURES: u32 = 3;
-
-/// The task that looks. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Discovery {
-    task: JoinHandle<()>,
-}
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -45,30 +38,21 @@ pub struct Place {
     pub tls: Option<Arc<ClientConfig>>,
 }
 
-impl Discovery {
-    /// Looks once, and from then on in the background of the current runtime.
-    pub async fn start(place: Place, peers: Arc<Peers>) -> Self {
-        let mut finder = Finder {
-            place,
-            peers,
-            known: HashMap::new(),
-        };
-        finder.look().await;
-        let task = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(AT_LEAST).await;
-                let _ = tokio::time::timeout(EVERY, finder.peers.asked()).await;
-                finder.look().await;
-            }
-        });
-        Self { task }
-    }
-}
-
-impl Drop for Discovery {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Looks once, and from then on in the background of the current runtime for as long as that runs.
+pub async fn watch(place: Place, peers: Arc<Peers>) {
+    let mut finder = Finder {
+        place,
+        peers,
+        known: HashMap::new(),
+    };
+    finder.look().await;
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(AT_LEAST).await;
+            let _ = tokio::time::timeout(EVERY, finder.peers.asked()).await;
+            finder.look().await;
+        }
+    });
 }
 
 struct Finder {

@@ -1,121 +1,88 @@
-//! The open lanes to one sidecar.
+//! The open lanes to one sidecar that nobody uses at the moment.
 //!
 //! The lane used last is used next: it is warm, on both sides, and those that a quieter time does
-//! not need grow old at the bottom and are closed. How many may be in use at a time is bounded;
-//! whoever comes too late goes another way or waits.
+//! not need grow old at the bottom and are closed. How many are in use is bounded elsewhere, by the
+//! permits of the [`Policy`](crate::client::Policy).
 
 use std::time::{Duration, Instant};
 
-use context::{Context, Stopped};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use crate::lane::Lane;
+use crate::lane::{Answered, Inbox, Lane};
 
-/// How long an idle lane is kept. A lane is a descriptor or two here and a thread there.
-pub(crate) const IDLE: Duration = Duration::from_secs(30);
-/// How often somebody who waits for a lane looks at its own interrupt.
-const LOOK: Duration = Duration::from_millis(25);
+/// How long an idle lane is kept. It is a descriptor here, and a connection in the server's books.
+const KEEP: Duration = Duration::from_secs(30);
 
-/// Lanes that nobody uses, and how many are in use.
+/// Idle lanes, the one used last on top.
 #[derive(Default)]
-pub(crate) struct Lanes {
-    state: Mutex<State>,
-    left: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    idle: Vec<Idle>,
-    in_use: usize,
-}
+pub(crate) struct Lanes(Mutex<Vec<Idle>>);
 
 struct Idle {
     lane: Box<dyn Lane>,
     since: Instant,
 }
 
-/// The right to use one lane.
-#[derive(Debug)]
-pub(crate) struct Permit<'a> {
-    lanes: &'a Lanes,
-}
-
 impl Lanes {
-    /// The right to use one of at most `most` lanes; `None` if all are in use.
-    pub(crate) fn enter(&self, most: usize) -> Option<Permit<'_>> {
-        let mut state = self.state.lock();
-        if state.in_use >= most {
-            return None;
-        }
-        state.in_use += 1;
-        Some(Permit { lanes: self })
-    }
-
-    /// The same, waiting for one to be left.
-    pub(crate) fn wait(&self, ctx: &Context<'_>, most: usize) -> Result<Permit<'_>, Stopped> {
-        let mut state = self.state.lock();
-        while state.in_use >= most {
-            ctx.check()?;
-            self.left.wait_for(&mut state, LOOK.min(ctx.remaining()));
-        }
-        state.in_use += 1;
-        Ok(Permit { lanes: self })
-    }
-
-    /// Closes lanes that nobody took for too long, or `all` that nobody uses now.
-    pub(crate) fn close_idle(&self, all: bool) {
-        let mut closed = Vec::new();
-        let mut state = self.state.lock();
-        // The older ones lie below.
-        let old = |idle: &Idle| all || idle.since.elapsed() >= IDLE;
-        let keep_from = state.idle.iter().take_while(|idle| old(idle)).count();
-        closed.extend(state.idle.drain(..keep_from));
-        drop(state);
-        for idle in closed {
-            // Nothing was offered on it.
-            drop(idle.lane.close());
+    /// The lane that was used last and is still good, if there is one.
+    pub(crate) fn take(&self) -> Option<Box<dyn Lane>> {
+        loop {
+            let mut idle = self.0.lock().pop()?;
+            if matches!(idle.lane.advance(&mut Nobody), Ok(true)) {
+                return Some(idle.lane);
+            }
+            // The sidecar closed it, or is gone, and the others most likely with it; each is
+            // asked when its turn comes.
+            close(idle);
         }
     }
 
-    /// How many are idle, and how many in use.
-    pub(crate) fn count(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        (state.idle.len(), state.in_use)
-    }
-}
-
-impl Permit<'_> {
-    /// The lane that was used last, if there is one.
-    pub(crate) fn warm(&self) -> Option<Box<dyn Lane>> {
-        Some(self.lanes.state.lock().idle.pop()?.lane)
-    }
-
-    /// Keeps a lane on which nothing is in flight for the next reader.
-    pub(crate) fn keep(self, lane: Box<dyn Lane>) {
+    /// Keeps a lane on which nothing is in flight.
+    pub(crate) fn keep(&self, lane: Box<dyn Lane>) {
         let since = Instant::now();
-        self.lanes.state.lock().idle.push(Idle { lane, since });
+        self.0.lock().push(Idle { lane, since });
     }
-}
 
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.lanes.state.lock().in_use -= 1;
-        self.lanes.left.notify_one();
+    /// Closes lanes that nobody took for too long.
+    pub(crate) fn close_old(&self) {
+        let mut idle = self.0.lock();
+        let old = |idle: &&Idle| idle.since.elapsed() >= KEEP;
+        // The older ones lie below.
+        let count = idle.iter().take_while(old).count();
+        let old: Vec<_> = idle.drain(..count).collect();
+        drop(idle);
+        old.into_iter().for_each(close);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().len()
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        self.close_idle(true);
+        self.0.get_mut().drain(..).for_each(close);
     }
 }
 
 impl std::fmt::Debug for Lanes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (idle, in_use) = self.count();
-        f.debug_struct("Lanes")
-            .field("idle", &idle)
-            .field("in_use", &in_use)
-            .finish()
+        write!(f, "Lanes({} idle)", self.count())
     }
+}
+
+fn close(idle: Idle) {
+    // Nothing is in flight on it, so that nothing may still be written.
+    drop(idle.lane.close());
+}
+
+/// Expects no answer.
+struct Nobody;
+
+impl Inbox for Nobody {
+    fn memory(&mut self, _: &Answered) -> Option<&mut [u8]> {
+        None
+    }
+
+    fn done(&mut self, _: &Answered) {}
 }

@@ -64,6 +64,9 @@ mod tests {
         let error = read(&entry(&content("b:1"))).unwrap_err();
         assert_eq!(error, "its entry is about \"b:1\"");
         let error = read(&entry("garbage")).unwrap_err();
-        assert!(error.starts_with("this is not the announcement of a sidecar"), "{error}");
+        assert!(
+            error.starts_with("this is not the announcement of a sidecar"),
+            "{error}"
+        );
     }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use context::Context;
+use fabric::client::{Config, Nearness, Policy};
+use fabric::peers::Here;
 
 use super::*;
 
@@ -34,7 +36,10 @@ impl Double {
                 let _ = stream.read(&mut request);
                 if let Some(body) = saying.lock().unwrap().clone() {
                     let len = body.len();
-                    let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n{body}");
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n{body}"
+                    );
                 }
             }
         });
@@ -84,13 +89,20 @@ fn look(known: &mut HashMap<String, Known>, addresses: &[String], peers: &Peers)
 
 fn volumes(peers: &Peers) -> Vec<Vec<u32>> {
     let all = peers.all();
-    all.iter().map(|peer| peer.announced.volumes.clone()).collect()
+    all.iter()
+        .map(|peer| peer.announced.volumes.clone())
+        .collect()
 }
 
 #[test]
 fn a_sidecar_is_used_from_its_first_sensible_word_until_it_fails_three_times() {
     let double = Double::start();
-    let peers = Peers::new("h".to_owned()).unwrap();
+    let policy = Arc::new(Policy::new(Config::default(), 1));
+    let here = Here {
+        host: "h".to_owned(),
+        ..Here::default()
+    };
+    let peers = Peers::new(policy, here).unwrap();
     let (mut known, addresses) = finder(&[&double.address]);
     let mut look = || {
         look(&mut known, &addresses, &peers);
@@ -102,7 +114,7 @@ fn a_sidecar_is_used_from_its_first_sensible_word_until_it_fails_three_times() {
     }
     double.says(Some(double.announcement("1")));
     assert_eq!(look(), [[1]]);
-    assert!(peers.all()[0].is_local);
+    assert_eq!(peers.all()[0].nearness, Nearness::Local);
     double.says(Some(double.announcement("1,2")));
     assert_eq!(look(), [[1, 2]]);
     double.says(None);
@@ -122,8 +134,13 @@ fn what_is_wrong_is_said_in_words() {
     };
     double.says(Some("{}".to_owned()));
     let said = ask();
-    assert!(said.starts_with("this is not the announcement of a sidecar"), "{said}");
-    let newer = double.announcement("").replace(r#""version": 1"#, r#""version": 9"#);
+    assert!(
+        said.starts_with("this is not the announcement of a sidecar"),
+        "{said}"
+    );
+    let newer = double
+        .announcement("")
+        .replace(r#""version": 1"#, r#""version": 9"#);
     double.says(Some(newer));
     assert_eq!(
         ask(),
