@@ -4,7 +4,7 @@
 //! has for it: what came along with the frame is copied, the rest is received straight to where it
 //! belongs. A small read is one send and one receive.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::PollFlags;
@@ -74,7 +74,8 @@ impl StreamLane {
     /// Sends what is waiting to be sent, as far as the socket takes it.
     fn flush(&mut self) -> Result<(), Broken> {
         while self.sent < self.out.len() {
-            match self.wire.try_send(&self.out[self.sent..]).map_err(gone)? {
+            let rest = [IoSlice::new(&self.out[self.sent..])];
+            match self.wire.try_send(&rest).map_err(gone)? {
                 0 => return Ok(()),
                 sent => self.sent += sent,
             }

@@ -1,6 +1,6 @@
 //! A non-blocking socket, plain or under TLS.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use context::{Interrupt, Stopped};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
-    sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect,
+    recv, send, sendmsg, socket_with, sockopt,
 };
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::wait::{Halt, Watch};
 
@@ -21,7 +21,7 @@ use super::wait::{Halt, Watch};
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: OwnedFd,
-    tls: Option<Box<ClientConnection>>,
+    tls: Option<Box<Connection>>,
 }
 
 /// TLS towards one named server.
@@ -61,7 +61,7 @@ impl Wire {
         if let Some(secure) = secure {
             let session = ClientConnection::new(secure.config.clone(), secure.name.clone())
                 .map_err(io::Error::other)?;
-            wire.tls = Some(Box::new(session));
+            wire.tls = Some(Box::new(session.into()));
             wire.shake_hands(watch)?;
         }
         Ok(wire)
@@ -70,6 +70,19 @@ impl Wire {
     /// A plain wire over a connected, non-blocking socket.
     pub(crate) fn over(socket: OwnedFd) -> Self {
         Self { socket, tls: None }
+    }
+
+    /// The server's end of a connected, non-blocking socket. Under TLS the handshake is done by and
+    /// by, with what is received.
+    pub(crate) fn accepted(socket: OwnedFd, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
+        let tls = match tls {
+            None => None,
+            Some(config) => {
+                let session = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+                Some(Box::new(session.into()))
+            }
+        };
+        Ok(Self { socket, tls })
     }
 
     /// Sends all of `bytes`.
@@ -89,16 +102,17 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends what the socket takes without waiting; gives the number of bytes, of which those
-    /// under TLS may still have to be [flushed](Self::try_flush).
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Sends what the socket takes without waiting, of one part after the other; gives the number
+    /// of bytes, of which those under TLS may still have to be [flushed](Self::try_flush).
+    pub(crate) fn try_send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         if let Some(tls) = &mut self.tls {
-            let taken = tls.writer().write(bytes)?;
+            let taken = tls.writer().write_vectored(parts)?;
             self.try_flush()?;
             return Ok(taken);
         }
         loop {
-            match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
+            let mut beside = SendAncillaryBuffer::default();
+            match sendmsg(&self.socket, parts, &mut beside, SendFlags::NOSIGNAL) {
                 Ok(sent) => return Ok(sent),
                 Err(Errno::AGAIN) => return Ok(0),
                 Err(Errno::INTR) => {}
@@ -238,7 +252,7 @@ fn plain_recv(socket: &OwnedFd, to: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn secure_recv(socket: &OwnedFd, tls: &mut ClientConnection, to: &mut [u8]) -> io::Result<usize> {
+fn secure_recv(socket: &OwnedFd, tls: &mut Connection, to: &mut [u8]) -> io::Result<usize> {
     loop {
         match tls.reader().read(to) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -251,7 +265,7 @@ fn secure_recv(socket: &OwnedFd, tls: &mut ClientConnection, to: &mut [u8]) -> i
 }
 
 /// Takes what the socket has and decrypts it.
-fn feed(socket: &OwnedFd, tls: &mut ClientConnection) -> io::Result<usize> {
+fn feed(socket: &OwnedFd, tls: &mut Connection) -> io::Result<usize> {
     let got = tls.read_tls(&mut Descriptor(socket.as_fd()))?;
     tls.process_new_packets().map_err(io::Error::other)?;
     Ok(got)

@@ -105,10 +105,15 @@ impl Arena {
             return None;
         }
         let taken = inner.ground.lock().take(capacity);
-        let Some(start) = taken else {
+        let Some((start, is_fresh)) = taken else {
             inner.stats.refused.inc();
             return None;
         };
+        if is_fresh {
+            let first = start / HUGE * HUGE;
+            let end = (start + capacity).next_multiple_of(HUGE);
+            inner.mapping.populate(first, end - first);
+        }
         inner.stats.taken.inc();
         Some(Block::new(inner.clone(), start, len, capacity))
     }
@@ -142,7 +147,6 @@ impl Arena {
     }
 
     /// The memfd, for a server on this host to map.
-    #[cfg(not(miri))]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.mapping.file()
     }
@@ -203,10 +207,13 @@ struct Surplus {
 }
 
 impl Ground {
-    fn take(&mut self, capacity: usize) -> Option<usize> {
+    /// Where the block starts, and whether it is the first in one of its huge pages.
+    fn take(&mut self, capacity: usize) -> Option<(usize, bool)> {
         let start = self.free.take(order_of(capacity))? * MIN_BLOCK;
-        self.touched[start / HUGE..(start + capacity).div_ceil(HUGE)].fill(true);
-        Some(start)
+        let pages = &mut self.touched[start / HUGE..(start + capacity).div_ceil(HUGE)];
+        let is_fresh = pages.contains(&false);
+        pages.fill(true);
+        Some((start, is_fresh))
     }
 
     fn give(&mut self, start: usize, capacity: usize) {

@@ -2,11 +2,14 @@
 //!
 //! Sealed against shrinking, so that no access of ours, or of a server that maps it, can run into
 //! SIGBUS; against growing, as its size is all that a server is told; and against further seals, with
-//! which a peer could lock us out. Pages come when they are first touched.
+//! which a peer could lock us out. Pages come when their part of the arena is first used, and it is
+//! our process that has them put there: memory counts against the control group of whoever touches it
+//! first, and a sidecar's would soon be full of its clients' memory.
 //!
 //! Miri knows neither memfd nor mmap: for it the same bytes come from the allocator.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 /// Bytes shared with whoever was given the descriptor. Zeroed when new.
@@ -14,8 +17,7 @@ use std::ptr::NonNull;
 pub(super) struct Mapping {
     start: NonNull<u8>,
     len: usize,
-    #[cfg(not(miri))]
-    file: std::os::fd::OwnedFd,
+    file: OwnedFd,
     /// Whether its pages come from the system's reserve of huge pages.
     reserved: bool,
 }
@@ -36,6 +38,11 @@ impl Mapping {
         self.reserved
     }
 
+    /// The memfd.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// The first byte.
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
@@ -51,8 +58,6 @@ impl Mapping {
 
 #[cfg(not(miri))]
 mod system {
-    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
     use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
     use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
@@ -116,9 +121,13 @@ mod system {
             })
         }
 
-        /// The memfd.
-        pub(in crate::memory) fn file(&self) -> BorrowedFd<'_> {
-            self.file.as_fd()
+        /// Has the system put memory behind `offset..offset + len` now, if it can.
+        pub(in crate::memory) fn populate(&self, offset: usize, len: usize) {
+            let start = self.at(offset).as_ptr();
+            assert!(len <= self.len - offset);
+            // SAFETY: within the mapping. Populating is as if each page was written to without a
+            // change, which is no access to what anybody has there.
+            let _ = unsafe { madvise(start.cast(), len, Advice::LinuxPopulateWrite) };
         }
 
         /// Gives the memory behind `offset..offset + len` back to the system; it reads as zeros
@@ -168,9 +177,12 @@ mod allocated {
             Ok(Self {
                 start,
                 len,
+                file: std::fs::File::open("/dev/null")?.into(),
                 reserved: false,
             })
         }
+
+        pub(in crate::memory) fn populate(&self, _offset: usize, _len: usize) {}
 
         pub(in crate::memory) fn release(&self, offset: usize, len: usize) -> io::Result<()> {
             // SAFETY: `at` checks the start; free memory that the caller alone has in hand.

@@ -83,6 +83,29 @@ impl<N: Held> Exchange<N> {
         self.len() == 0
     }
 
+    /// Answers what is left with `status`. Nothing of the item that is next was sent yet.
+    ///
+    /// # Errors
+    /// [`Torn`]; the lane has to be closed.
+    pub fn decline<O: Output>(
+        &mut self,
+        out: &mut O,
+        status: Status,
+        mut done: impl FnMut(&Answer),
+    ) -> Result<(), Torn<O::Broken>> {
+        debug_assert!(self.rest.is_none(), "in the middle of an item");
+        while let Some(item) = self.items.get(self.at) {
+            done(&Serving::new(self.at, item, out).decline(status)?);
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing of the item that is next was sent yet.
+    pub fn is_between_items(&self) -> bool {
+        self.rest.is_none()
+    }
+
     /// Goes on until all is sent or the output wants it otherwise. `before_last` is called before
     /// the last answer is sent; `done` is told every answer that was sent with all its bytes.
     ///

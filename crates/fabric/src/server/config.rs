@@ -1,0 +1,57 @@
+//! How a server is to be.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seaweed::jwt::SigningKey;
+
+/// How a [`Server`](super::Server) is to be.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Starts the names of its threads.
+    pub name: String,
+    /// Where to listen on TCP. Port 0 takes any that is free.
+    pub tcp: Option<SocketAddr>,
+    /// Where to listen on a unix socket. Who may connect is decided by the umask and the folder;
+    /// a socket that a dead server left there is replaced.
+    pub unix: Option<PathBuf>,
+    /// The cluster's read key; without one every client may read.
+    pub read_key: Option<SigningKey>,
+    /// Makes TCP TLS.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The most open lanes. A mount has as many as it has reads at once.
+    pub max_lanes: usize,
+    /// The most bytes of clients' memory that are mapped at once. It is address space, not memory.
+    pub memory_limit: u64,
+    /// With more bytes than this asked for and not delivered, clients are told to go elsewhere.
+    pub busy_bytes: u64,
+    /// Threads that serve what is in memory; about as many as there are cores to spare.
+    pub workers: usize,
+    /// Threads that wait for disks; about as many as the disks do at once.
+    pub disk_threads: usize,
+    /// How long a client may take to open a lane.
+    pub patience: Duration,
+    /// How long a client may go without taking a byte of its answers.
+    pub stall: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            name: "fabric".into(),
+            tcp: None,
+            unix: None,
+            read_key: None,
+            tls: None,
+            max_lanes: 4096,
+            memory_limit: 1 << 40,
+            busy_bytes: 1 << 30,
+            workers: 2,
+            disk_threads: 8,
+            patience: Duration::from_secs(5),
+            stall: Duration::from_secs(30),
+        }
+    }
+}

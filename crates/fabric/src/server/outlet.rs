@@ -1,0 +1,171 @@
+//! How the answers of one exchange leave through a socket.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::regions::Mapped;
+use super::serve_item::{Output, PIECE};
+use crate::http::wire::Wire;
+use crate::wire::{self, Answer, INLINE};
+
+/// What a thread needs to serve, used for one lane after the other.
+#[derive(Debug)]
+pub(super) struct Bench {
+    /// The next piece.
+    buffer: Box<[u8]>,
+    /// Frames and small data that are sent together.
+    pub(super) staging: Vec<u8>,
+    /// Whether this thread may wait for a disk.
+    may_wait: bool,
+}
+
+impl Bench {
+    pub(super) fn new(may_wait: bool) -> Self {
+        Self {
+            buffer: vec![0; PIECE].into(),
+            staging: Vec::with_capacity(STAGED + SMALL),
+            may_wait,
+        }
+    }
+}
+
+/// Data up to this size is copied behind its answer, so that many answers are one send.
+const SMALL: usize = 16 << 10;
+/// As much is staged before it is sent.
+const STAGED: usize = 64 << 10;
+
+/// A socket's sending side: what the socket does not take is kept until it does.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) wire: Wire,
+    queue: Vec<u8>,
+    sent: usize,
+}
+
+impl Sender {
+    pub(super) fn new(wire: Wire) -> Self {
+        Self {
+            wire,
+            queue: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Whether the socket is full. Nothing more should be sent then.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.queue.is_empty() || !self.wire.is_flushed()
+    }
+
+    /// Sends `head` and then `tail`, or keeps what the socket does not take.
+    pub(super) fn send(&mut self, mut head: &[u8], mut tail: &[u8]) -> io::Result<()> {
+        while self.queue.is_empty() && head.len() + tail.len() > 0 {
+            let parts = [IoSlice::new(head), IoSlice::new(tail)];
+            let sent = self.wire.try_send(&parts)?;
+            if sent == 0 {
+                break;
+            }
+            let of_head = sent.min(head.len());
+            head = &head[of_head..];
+            tail = &tail[sent - of_head..];
+        }
+        self.queue.extend_from_slice(head);
+        self.queue.extend_from_slice(tail);
+        Ok(())
+    }
+
+    /// Sends what was kept, as far as the socket takes it now; whether it took anything.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        let before = self.sent;
+        while self.sent < self.queue.len() {
+            let rest = [IoSlice::new(&self.queue[self.sent..])];
+            match self.wire.try_send(&rest)? {
+                0 => return Ok(self.sent > before),
+                sent => self.sent += sent,
+            }
+        }
+        let progress = self.sent > before;
+        // Given back rather than kept: most lanes never need it.
+        self.queue = Vec::new();
+        self.sent = 0;
+        self.wire.try_flush()?;
+        Ok(progress)
+    }
+}
+
+/// The way out for the answers of one exchange.
+pub(super) struct Outlet<'a> {
+    pub(super) sender: &'a mut Sender,
+    pub(super) bench: &'a mut Bench,
+    pub(super) regions: &'a [Arc<Mapped>],
+    pub(super) id: u64,
+    /// Bytes until others have their turn.
+    pub(super) turn: u64,
+}
+
+impl Outlet<'_> {
+    /// Sends what is staged.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.sender.send(&self.bench.staging, &[])?;
+        self.bench.staging.clear();
+        Ok(())
+    }
+}
+
+impl Output for Outlet<'_> {
+    type Broken = io::Error;
+
+    fn buffer(&mut self) -> io::Result<&mut [u8]> {
+        Ok(&mut self.bench.buffer)
+    }
+
+    fn mapped(&mut self, region: u16, offset: u64, len: usize) -> Option<*mut u8> {
+        self.regions.get(usize::from(region))?.at(offset, len)
+    }
+
+    fn place(&mut self, region: u16, offset: u64, len: usize) -> io::Result<()> {
+        // All regions of a lane are mapped, and the session has checked what lies within them.
+        let words = format!("{len} bytes at {offset} of region {region} are not mapped");
+        Err(io::Error::other(words))
+    }
+
+    fn answer(&mut self, answer: &Answer, len: usize) -> io::Result<()> {
+        let staging = &mut self.bench.staging;
+        wire::encode_answer(self.id, answer, staging).map_err(io::Error::other)?;
+        let delivered = match answer.is_inline {
+            true => len as u64,
+            false => answer.len.into(),
+        };
+        self.turn = self.turn.saturating_sub(delivered);
+        let data = &self.bench.buffer[..len];
+        if len <= SMALL {
+            staging.extend_from_slice(data);
+            return match staging.len() >= STAGED {
+                true => self.flush(),
+                false => Ok(()),
+            };
+        }
+        self.sender.send(staging, data)?;
+        staging.clear();
+        Ok(())
+    }
+
+    fn more(&mut self, len: usize) -> io::Result<()> {
+        self.turn = self.turn.saturating_sub(len as u64);
+        self.sender
+            .send(&self.bench.staging, &self.bench.buffer[..len])?;
+        self.bench.staging.clear();
+        Ok(())
+    }
+
+    fn wants_pause(&self) -> bool {
+        self.turn == 0 || self.sender.is_blocked()
+    }
+
+    fn may_wait(&self) -> bool {
+        self.bench.may_wait
+    }
+
+    fn inline_up_to(&self) -> u64 {
+        INLINE
+    }
+}

@@ -1,0 +1,126 @@
+//! Numbers of a server.
+
+use stats::{Counter, Export, Exporter, Gauge, Histogram};
+
+use crate::wire::Status;
+
+/// What a [`Server`](super::Server) has done so far.
+#[derive(Debug, Default)]
+pub struct ServerStats {
+    /// By shared memory: the lanes of the unix socket.
+    pub shm: CarrierStats,
+    /// By TCP.
+    pub tcp: CarrierStats,
+    /// Connections that were to become lanes and did not: ended by the server.
+    pub refused: Counter,
+    /// Lanes ended by the server: protocol broken, bytes not taken, disk failed amid data.
+    pub ended: Counter,
+    /// Exchanges answered with [`Status::Busy`].
+    pub busy: Counter,
+    /// Exchanges that had to wait for a disk.
+    pub disk: Counter,
+    /// Bytes asked for and not yet delivered.
+    pub in_flight: Gauge,
+    /// Bytes of clients' memory that are mapped.
+    pub mapped: Gauge,
+    /// Times from a read's arrival until its last answer was sent.
+    pub time: Histogram,
+    answers: [Counter; STATUSES.len()],
+}
+
+/// What went by one carrier.
+#[derive(Debug, Default)]
+pub struct CarrierStats {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Open lanes.
+    pub lanes: Gauge,
+    /// Reads answered.
+    pub exchanges: Counter,
+    /// Bytes of needles delivered.
+    pub bytes: Counter,
+}
+
+/// Statuses by their numbers.
+const STATUSES: [&str; 11] = [
+    "done",
+    "absent",
+    "not_here",
+    "declined",
+    "loading",
+    "corrupt",
+    "failed",
+    "past_end",
+    "too_large",
+    "gzip",
+    "busy",
+];
+
+impl ServerStats {
+    /// Items answered this way.
+    pub fn answers(&self, status: Status) -> u64 {
+        self.answers[status as usize].get()
+    }
+
+    pub(super) fn answered(&self, status: Status) {
+        self.answers[status as usize].inc();
+    }
+
+    pub(super) fn of(&self, carrier: &str) -> &CarrierStats {
+        match carrier {
+            "shm" => &self.shm,
+            _ => &self.tcp,
+        }
+    }
+}
+
+impl Export for ServerStats {
+    fn export(&self, to: &mut dyn Exporter) {
+        for (name, of) in [("shm", &self.shm), ("tcp", &self.tcp)] {
+            let labels = [("carrier", name)];
+            let help = "Connections accepted.";
+            to.counter("fabric_connections", help, &labels, of.connections.get());
+            let help = "Open lanes.";
+            to.gauge("fabric_lanes", help, &labels, of.lanes.get() as f64);
+            let help = "Reads answered.";
+            to.counter("fabric_exchanges", help, &labels, of.exchanges.get());
+            let help = "Bytes of needles delivered.";
+            to.counter("fabric_bytes", help, &labels, of.bytes.get());
+        }
+        for (status, counter) in STATUSES.iter().zip(&self.answers) {
+            let help = "Items by how they were answered.";
+            to.counter("fabric_items", help, &[("status", status)], counter.get());
+        }
+        for (name, help, counter) in [
+            (
+                "fabric_refused",
+                "Connections that did not become lanes.",
+                &self.refused,
+            ),
+            (
+                "fabric_ended",
+                "Lanes ended by the server for a fault.",
+                &self.ended,
+            ),
+            (
+                "fabric_busy",
+                "Reads sent elsewhere for too much to do.",
+                &self.busy,
+            ),
+            ("fabric_disk", "Reads that waited for a disk.", &self.disk),
+        ] {
+            to.counter(name, help, &[], counter.get());
+        }
+        let help = "Bytes asked for and not yet delivered.";
+        to.gauge(
+            "fabric_in_flight_bytes",
+            help,
+            &[],
+            self.in_flight.get() as f64,
+        );
+        let help = "Bytes of clients' memory that are mapped.";
+        to.gauge("fabric_mapped_bytes", help, &[], self.mapped.get() as f64);
+        let help = "Time from a read's arrival until its last answer was sent.";
+        to.histogram("fabric_exchange_seconds", help, &[], &self.time.snapshot());
+    }
+}

@@ -1,0 +1,139 @@
+//! A worker: waits for all lanes, owns one at a time.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rustix::event::epoll::{self, Event, EventFlags};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::connection::{Connection, WATCHED, wake};
+use super::listen::Listener;
+use super::outlet::Bench;
+use super::shared::{FIRST_CONNECTION, QUIT, Shared, TIMER};
+use crate::serve::Shelf;
+
+/// The life of a worker.
+pub(super) fn run<S: Shelf>(shared: &Shared<S>) {
+    let mut bench = Bench::new(false);
+    while !shared.quitting.load(Ordering::Acquire) {
+        // One event at a time: a second one would wait for the first, while another worker idles.
+        let mut space = [MaybeUninit::<Event>::uninit(); 1];
+        let event = match epoll::wait(&shared.epoll, &mut space, None) {
+            Ok(([event], _)) => *event,
+            Ok(_) | Err(Errno::INTR) => continue,
+            Err(error) => {
+                // Only a descriptor that is none could be the reason.
+                tracing::error!(%error, "a worker of the fabric ends");
+                return;
+            }
+        };
+        // Copied out, for an event is packed.
+        let Event { flags, data } = event;
+        match data.u64() {
+            QUIT => return,
+            TIMER => sweep(shared, &mut bench),
+            number if number < FIRST_CONNECTION => {
+                if let Some(listener) = shared.listeners.get(number as usize) {
+                    accept(shared, listener, &mut bench);
+                }
+            }
+            number => {
+                if let Some(connection) = shared.table.find(number) {
+                    let over = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+                    if flags.intersects(over) {
+                        connection.hang_up();
+                    }
+                    wake(shared, &connection, &mut bench);
+                }
+            }
+        }
+    }
+}
+
+/// Connections accepted for one event. What is left is another event, maybe another worker's.
+const ACCEPTED: usize = 16;
+/// The most connections that are not lanes yet. With more the oldest is dropped, so that those who
+/// open no lane do not keep out those who do.
+const MAX_OPENING: usize = 1024;
+
+fn accept<S: Shelf>(shared: &Shared<S>, listener: &Listener, bench: &mut Bench) {
+    for _ in 0..ACCEPTED {
+        match listener.accept() {
+            Ok(Some(socket)) => welcome(shared, listener.carrier, socket, bench),
+            Ok(None) => return,
+            Err(error) => {
+                // Descriptors or memory are short. Asking again at once would only burn time.
+                tracing::warn!(%error, "connections are not accepted for the moment");
+                shared.listen(false);
+                shared.arm();
+                return;
+            }
+        }
+    }
+}
+
+fn welcome<S: Shelf>(
+    shared: &Shared<S>,
+    carrier: &'static str,
+    socket: OwnedFd,
+    bench: &mut Bench,
+) {
+    if shared.stopping.load(Ordering::Acquire) {
+        return;
+    }
+    if shared.opening.load(Ordering::Relaxed) >= MAX_OPENING
+        && let Some(oldest) = shared.table.oldest_opening()
+    {
+        oldest.evict();
+        wake(shared, &oldest, bench);
+    }
+    let connection = nonce().and_then(|nonce| Connection::new(shared, carrier, socket, nonce));
+    let connection = match connection {
+        Ok(connection) => Arc::new(connection),
+        Err(error) => {
+            tracing::warn!(%error, "a connection cannot be served");
+            return;
+        }
+    };
+    shared.stats.of(carrier).connections.inc();
+    shared.opening.fetch_add(1, Ordering::Relaxed);
+    shared.table.insert(connection.clone());
+    shared.arm();
+    if let Err(error) = connection.watch(shared, WATCHED) {
+        tracing::warn!(%error, "a connection cannot be watched");
+        connection.hang_up();
+        wake(shared, &connection, bench);
+    }
+}
+
+/// Looks after whom time is over for.
+fn sweep<S: Shelf>(shared: &Shared<S>, bench: &mut Bench) {
+    shared.disarm();
+    let now = shared.moment(Instant::now());
+    for late in shared.table.select(|one| one.is_late(now)) {
+        wake(shared, &late, bench);
+    }
+    if !shared.stopping.load(Ordering::Acquire) {
+        shared.listen(true);
+    }
+    if !shared.table.select(|one| one.has_deadline()).is_empty() {
+        shared.arm();
+    }
+}
+
+fn nonce() -> std::io::Result<[u8; 16]> {
+    let mut nonce = [0; 16];
+    let mut filled = 0;
+    while filled < nonce.len() {
+        match getrandom(&mut nonce[filled..], GetRandomFlags::empty()) {
+            Ok(more) => filled += more,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(nonce)
+}
