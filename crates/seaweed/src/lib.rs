@@ -11,7 +11,7 @@
 //! [`FileView::resolve`] decides which chunk shows where, and [`decode_chunk`]
 //! turns the stored bytes of a chunk into clear ones. Around it are the
 //! settings a client shares with the servers: [`ServerAddress`], [`Security`],
-//! and the tokens of [`jwt`].
+//! and the tokens of [`jwt`]. The files of a volume itself are in [`volume`].
 //!
 //! Facts about the formats were observed on SeaweedFS 4.48 unless a comment
 //! says otherwise.
@@ -31,6 +31,7 @@ pub mod manifest;
 mod mode;
 pub mod security;
 mod view;
+pub mod volume;
 
 pub use address::{AddressError, ServerAddress, host_and_port};
 pub use chunk::{Chunk, ChunkError, CipherKey};

@@ -1,0 +1,111 @@
+//! What all volumes of a store share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
+
+use crate::budget::Budget;
+use crate::pair::Pair;
+use crate::sums::SumsCache;
+use crate::{VerifyRanges, VolumeStats};
+
+/// Shared by volumes, needles and threads.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) stats: Arc<VolumeStats>,
+    pub(crate) sums: SumsCache,
+    pub(crate) verify: VerifyRanges,
+    pub(crate) budget: Arc<Budget>,
+    jobs: (Sender<Job>, Receiver<Job>),
+    closing: AtomicBool,
+    generation: Mutex<u64>,
+    changed: Condvar,
+}
+
+/// Something for the threads that have the time.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Read the whole index of these files.
+    Load(Weak<Pair>),
+    /// Merge runs of its index.
+    Merge(Weak<Pair>),
+    /// End the thread.
+    Stop,
+}
+
+impl Context {
+    pub(crate) fn new(verify: VerifyRanges, sums_bytes: u64, budget: Budget) -> Self {
+        Self {
+            stats: Arc::default(),
+            sums: SumsCache::new(sums_bytes),
+            verify,
+            budget: Arc::new(budget),
+            jobs: crossbeam_channel::unbounded(),
+            closing: AtomicBool::new(false),
+            generation: Mutex::new(0),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn send(&self, job: Job) {
+        // The receiver lives as long as this does.
+        let _ = self.jobs.0.send(job);
+    }
+
+    /// The work of a thread, until it is told to stop.
+    pub(crate) fn work(&self) {
+        while let Ok(job) = self.jobs.1.recv() {
+            match job {
+                Job::Load(pair) => {
+                    if let Some(pair) = pair.upgrade() {
+                        pair.load(self);
+                    }
+                }
+                Job::Merge(pair) => {
+                    if let Some(pair) = pair.upgrade() {
+                        pair.merge(self);
+                    }
+                }
+                Job::Stop => return,
+            }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.bump();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Says that the list of volumes, or the state of one, is another now.
+    pub(crate) fn bump(&self) {
+        *self.generation.lock() += 1;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        *self.generation.lock()
+    }
+
+    /// Waits until the generation is another than `seen`, or the time is over.
+    pub(crate) fn wait_change(&self, seen: u64, timeout: Duration) -> u64 {
+        let deadline = Instant::now() + timeout;
+        let mut generation = self.generation.lock();
+        while *generation == seen && !self.is_closing() {
+            if self
+                .changed
+                .wait_until(&mut generation, deadline)
+                .timed_out()
+            {
+                break;
+            }
+        }
+        *generation
+    }
+}
