@@ -1,4 +1,4 @@
-//! The questions a mount asks.
+//! The questions that mounts and sidecars ask.
 
 use seaweed::pb;
 use tonic::Status;
@@ -103,6 +103,48 @@ impl Filer {
             Ok(page)
         })
         .await
+    }
+
+    /// Writes an entry, over one of the same name where there is one; parents are made. The
+    /// filer keeps the creation time of an entry that it overwrites.
+    ///
+    /// # Errors
+    /// When the filer refuses it, or none could answer.
+    pub async fn create_entry(&self, directory: &str, entry: pb::Entry) -> Result<(), FilerError> {
+        const WHAT: &str = "CreateEntry";
+        let entry = &entry;
+        let answer = self.call(WHAT, |attempt: Attempt| async move {
+            let request = pb::CreateEntryRequest {
+                directory: directory.to_owned(),
+                entry: Some(entry.clone()),
+                ..Default::default()
+            };
+            let mut client = attempt.client();
+            attempt.unary(client.create_entry(request)).await
+        });
+        let answer = answer.await?;
+        self.accepted(WHAT, answer.error)
+    }
+
+    /// Removes the entry `name` of `directory`, which must not be a folder with anything in it.
+    /// One that does not exist is fine.
+    ///
+    /// # Errors
+    /// When the filer refuses, or none could answer.
+    pub async fn delete_entry(&self, directory: &str, name: &str) -> Result<(), FilerError> {
+        const WHAT: &str = "DeleteEntry";
+        let answer = self.call(WHAT, |attempt: Attempt| async move {
+            let request = pb::DeleteEntryRequest {
+                directory: directory.to_owned(),
+                name: name.to_owned(),
+                is_delete_data: true,
+                ..Default::default()
+            };
+            let mut client = attempt.client();
+            attempt.unary(client.delete_entry(request)).await
+        });
+        let answer = answer.await?;
+        self.accepted(WHAT, answer.error)
     }
 
     /// Sizes of the cluster, or of the part selected by the arguments (empty
@@ -211,6 +253,19 @@ impl Filer {
             value,
             log_ts_ns: answer.log_ts_ns,
             log_signature: answer.log_signature,
+        })
+    }
+
+    /// Some refusals come as a text in an answer that says success.
+    fn accepted(&self, what: &'static str, message: String) -> Result<(), FilerError> {
+        if message.is_empty() {
+            return Ok(());
+        }
+        Err(FilerError::Refused {
+            filer: self.current(),
+            what,
+            code: tonic::Code::Unknown,
+            message,
         })
     }
 

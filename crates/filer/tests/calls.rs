@@ -4,10 +4,11 @@
 
 mod common;
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{config, connect, entries, start};
 use filer::{Filer, FilerError, LocateError, VolumeMap};
+use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_is_found_with_the_position_of_the_log() {
@@ -131,4 +132,51 @@ async fn the_error_of_a_failed_start_names_every_address_and_its_reason() {
     assert!(text.contains("127.0.0.1:1"), "{text}");
     assert!(text.contains("refused"), "{text}");
     assert!(text.contains("no-such-host.invalid:8888"), "{text}");
+}
+
+/// The filer keeps the creation time of an entry that is overwritten, and counts the time to
+/// live from there; so a lease is renewed by a longer time to live.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_lives_until_its_time_and_goes_when_deleted() {
+    const LEASE: u64 = 3;
+    let cluster = start(1);
+    let filer = connect(&cluster, &[0]).await;
+    let born = SystemTime::now();
+    let since_epoch = born.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let entry = |text: &str| {
+        let mut entry = entries::file("lease", text);
+        let attributes = entry.attributes.get_or_insert_default();
+        attributes.crtime = i64::try_from(since_epoch).unwrap();
+        let age = born.elapsed().unwrap().as_secs();
+        attributes.ttl_sec = i32::try_from(age + LEASE).unwrap();
+        entry
+    };
+    for i in 0..6 {
+        let text = i.to_string();
+        filer.create_entry("/l/m", entry(&text)).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        let found = filer.lookup("/l/m", "lease").await.unwrap().value;
+        assert_eq!(&found.content[..], text.as_bytes());
+    }
+    sleep(Duration::from_secs(LEASE)).await;
+    let ended = filer.lookup("/l/m", "lease").await;
+    assert!(
+        matches!(ended, Err(FilerError::NotFound { .. })),
+        "{ended:?}"
+    );
+
+    filer.create_entry("/l/m", entry("again")).await.unwrap();
+    filer.delete_entry("/l/m", "lease").await.unwrap();
+    let gone = filer.lookup("/l/m", "lease").await;
+    assert!(matches!(gone, Err(FilerError::NotFound { .. })), "{gone:?}");
+    filer.delete_entry("/l/m", "lease").await.unwrap();
+
+    let refused = filer.create_entry("/l/m/lease/below", entry("x")).await;
+    assert!(refused.is_ok(), "the folder is free again: {refused:?}");
+    filer.create_entry("/l", entry("a file")).await.unwrap();
+    let refused = filer
+        .create_entry("/l/lease", entry("x"))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, FilerError::Refused { .. }), "{refused}");
 }

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
 use crate::flags::logging::LOGGING;
 use crate::flags::mount;
+use crate::flags::sidecar;
 use crate::flags::{Flag, Kind, Section};
 
 /// One subcommand.
@@ -38,6 +39,15 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         words: &[],
         usage: "-filer=HOST:PORT[,HOST:PORT...] -dir=DIR [flags]",
         sections: &mount::ALL,
+    },
+    Subcommand {
+        name: "sidecar",
+        about: "Serve needles out of a volume server's files",
+        details: "Runs beside a volume server and reads its files; the volume server stays as it is. \
+                  Stays in the foreground until Ctrl-C or SIGTERM.",
+        words: &[],
+        usage: "-volume-server=HOST:PORT[,HOST:PORT...] [-filer=HOST:PORT] [flags]",
+        sections: &sidecar::ALL,
     },
     Subcommand {
         name: "umount",
@@ -205,6 +215,10 @@ fn clap_flag(flag: &Flag) -> Arg {
             .value_parser(["true", "false"])
             .hide_possible_values(true),
         kind => arg
+            .action(match kind {
+                Kind::List => ArgAction::Append,
+                _ => ArgAction::Set,
+            })
             .num_args(1)
             .allow_hyphen_values(true)
             .value_name(flag.value_word().unwrap_or("value"))
@@ -233,6 +247,7 @@ mod tests {
             names,
             [
                 "mount",
+                "sidecar",
                 "umount",
                 "stats",
                 "dev",

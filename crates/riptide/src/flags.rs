@@ -6,7 +6,7 @@
 //!
 //! Words become values in three steps, each a pure function:
 //! [`rewrite()`] walks the command line by the rules of Go's `flag` package,
-//! [`options_file`] does the same for a file, and [`Values`] gives every flag
+//! [`options_file`] and [`toml_file`] do the same for a file, and [`Values`] gives every flag
 //! its type and checks its range. Only then does a [`State`] say what the
 //! program makes of it.
 
@@ -16,6 +16,8 @@ pub mod logging;
 pub mod mount;
 pub mod options_file;
 mod rewrite;
+pub mod sidecar;
+pub mod toml_file;
 pub mod values;
 
 pub use error::FlagError;
@@ -56,6 +58,8 @@ pub enum Kind {
     Folder,
     /// The path of a file.
     File,
+    /// Texts: the flag may be given several times, each time with several, separated by commas.
+    List,
 }
 
 /// Where a flag comes from.
@@ -125,6 +129,11 @@ impl Flag {
         Self::new(name, Kind::File)
     }
 
+    /// A flag that may be given several times.
+    pub const fn list(name: &'static str) -> Self {
+        Self::new(name, Kind::List)
+    }
+
     /// A flag with one of a few words.
     pub const fn one_of(name: &'static str, words: &'static [&'static str]) -> Self {
         Self::new(name, Kind::OneOf(words))
@@ -192,6 +201,7 @@ impl Flag {
             Kind::OneOf(_) => Some("word"),
             Kind::Folder => Some("dir"),
             Kind::File => Some("file"),
+            Kind::List => Some("list"),
         }
     }
 

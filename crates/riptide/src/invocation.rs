@@ -1,7 +1,7 @@
 //! From words to a subcommand that is ready to run.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -10,8 +10,8 @@ use clap_complete::Shell;
 use crate::command::{Subcommand, by_name, clap_command, command_names};
 use crate::flags::error::nearest;
 use crate::flags::values::Warning;
-use crate::flags::{FlagError, Values, flags, options_file, rewrite};
-use crate::options::{LogOptions, MountOptions};
+use crate::flags::{FlagError, Kind, Section, Values, flags, options_file, rewrite, toml_file};
+use crate::options::{LogOptions, MountOptions, sidecar_config};
 
 /// What the user wants.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Invocation {
 pub enum Action {
     /// `mount`.
     Mount(Box<MountOptions>),
+    /// `sidecar`.
+    Sidecar(Box<sidecar::Config>),
     /// `umount`.
     Umount {
         /// The mount point.
@@ -73,7 +75,7 @@ impl Invocation {
         {
             return Self::parse(&["version".into()]);
         }
-        let words = rewrite(args)?;
+        let mut words = rewrite(args)?;
         let subcommand = words
             .first()
             .and_then(|name| by_name(&name.to_string_lossy()))
@@ -83,20 +85,25 @@ impl Invocation {
         if matches.get_flag("help") {
             return Ok(Self::quiet(Action::Help(Some(subcommand))));
         }
-        if let Some(path) = matches
-            .get_one::<OsString>("options")
-            .filter(|p| !p.is_empty())
-        {
-            // The file's words come first, so that those of the command line win.
-            let file = options_file::load(path.as_ref(), &sections)?;
-            let (name, line) = words.split_at(1);
-            matches = self::matches(&[name, &file, line].concat())?;
+        // The later of two files wins over the earlier, and the command line over both.
+        for (name, load) in FILES {
+            let path = matches.try_get_one::<OsString>(name).ok().flatten();
+            let Some(path) = path.filter(|path| !path.is_empty()) else {
+                continue;
+            };
+            let file = load(path.as_ref(), &sections)?;
+            words = under(&words, file, &given_names(subcommand, &matches));
+            matches = self::matches(&words)?;
         }
         let given = given(subcommand, &matches);
         let given = given.iter().map(|(name, text)| (*name, text.as_os_str()));
         let values = Values::new(&sections, given)?;
+        let mut logging = LogOptions::from_values(&values);
+        if subcommand.name == "sidecar" && values.switch("debug") {
+            logging.verbosity = logging.verbosity.max(DEBUG);
+        }
         Ok(Self {
-            logging: LogOptions::from_values(&values),
+            logging,
             warnings: values.warnings(&sections),
             action: Action::new(subcommand, &matches, &values)?,
         })
@@ -123,6 +130,7 @@ impl Action {
     ) -> Result<Self, FlagError> {
         Ok(match subcommand.name {
             "mount" => Self::Mount(Box::new(MountOptions::from_values(values)?)),
+            "sidecar" => Self::Sidecar(Box::new(sidecar_config(values)?)),
             "umount" => Self::Umount {
                 dir: word(matches, "DIR")?.into(),
                 lazy: values.switch("l"),
@@ -147,16 +155,53 @@ impl Action {
     }
 }
 
-/// The flags that were given, with their last value.
+/// The verbosity that `-debug` of the sidecar means.
+const DEBUG: u8 = 2;
+
+/// Reads a file of flags.
+type Load = fn(&Path, &[&'static Section]) -> Result<Vec<OsString>, FlagError>;
+
+/// The flags that name a file of flags.
+const FILES: [(&str, Load); 2] = [("options", options_file::load), ("config", toml_file::load)];
+
+/// The words of a command line with those of a file before them, without the flags in `given`:
+/// the last of two values wins, but those of lists would add up.
+fn under(words: &[OsString], file: Vec<OsString>, given: &[&str]) -> Vec<OsString> {
+    let is_given = |word: &OsString| {
+        let text = word.to_string_lossy();
+        let name = text.trim_start_matches('-').split('=').next();
+        name.is_some_and(|name| given.contains(&name))
+    };
+    let (name, line) = words.split_at(1);
+    let file: Vec<_> = file.into_iter().filter(|word| !is_given(word)).collect();
+    [name, &file, line].concat()
+}
+
+/// The names of the flags that were given.
+fn given_names(subcommand: &Subcommand, matches: &ArgMatches) -> Vec<&'static str> {
+    let given = given(subcommand, matches);
+    given.into_iter().map(|(name, _)| name).collect()
+}
+
+/// The flags that were given, with their last value; lists with all of them.
 fn given(subcommand: &Subcommand, matches: &ArgMatches) -> Vec<(&'static str, OsString)> {
     flags(&subcommand.all_sections())
         .filter(|flag| matches.value_source(flag.name) == Some(ValueSource::CommandLine))
-        .filter_map(|flag| {
-            let text = match flag.is_switch() {
-                true => matches.get_one::<String>(flag.name).map(OsString::from),
-                false => matches.get_one::<OsString>(flag.name).cloned(),
+        .flat_map(|flag| {
+            let texts: Vec<OsString> = match flag.kind {
+                Kind::Bool => matches
+                    .get_one::<String>(flag.name)
+                    .map(OsString::from)
+                    .into_iter()
+                    .collect(),
+                _ => matches
+                    .get_many::<OsString>(flag.name)
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect(),
             };
-            Some((flag.name, text?))
+            texts.into_iter().map(|text| (flag.name, text))
         })
         .collect()
 }

@@ -8,9 +8,9 @@ use tracing_subscriber::filter::ParseError;
 use crate::options::LogOptions;
 
 /// Parts of the program that `-v` speaks of; all others are libraries.
-const OURS: [&str; 10] = [
-    "riptide", "mount", "reader", "fabric", "filer", "fuse", "seaweed", "stats", "context",
-    "cluster",
+const OURS: [&str; 13] = [
+    "riptide", "mount", "sidecar", "reader", "fabric", "verbs", "volume", "filer", "fuse",
+    "seaweed", "stats", "context", "cluster",
 ];
 
 /// Starts logging; call once.

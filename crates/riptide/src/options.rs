@@ -6,6 +6,7 @@
 //! [`lifecycle`](crate::lifecycle), right before it matters.
 
 mod read;
+mod sidecar;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,8 @@ use std::time::Duration;
 use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
+pub use sidecar::sidecar_config;
+
 use read::{filer_path, folder, id_pairs, metrics, replication, sidecars, umask};
 
 /// More chunk fetches at a time than this are not allowed, as with `weed`.

@@ -2,6 +2,7 @@
 
 mod dev;
 mod mount;
+mod sidecar;
 mod stats;
 mod umount;
 mod version;
@@ -46,6 +47,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
     }
     match invocation.action {
         Action::Mount(options) => run_mount(&options),
+        Action::Sidecar(config) => sidecar::run(*config),
         Action::Umount { dir, lazy } => umount::run(&dir, lazy),
         Action::Stats { dir, json, once } => stats::run(&dir, json, once),
         Action::Dev { dir, files } => dev::run(dir, files),

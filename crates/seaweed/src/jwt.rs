@@ -68,6 +68,20 @@ impl SigningKey {
     /// # Errors
     /// When it does not allow the needle now.
     pub fn verify(&self, token: &str, file_id: FileId, now: SystemTime) -> Result<(), JwtError> {
+        let claimed = self.claim(token, now)?;
+        if claimed == file_id.to_string() {
+            return Ok(());
+        }
+        Err(JwtError::OtherNeedle {
+            claimed: claimed.chars().take(EXCERPT).collect(),
+        })
+    }
+
+    /// The file id a token was made for, letter by letter, if it is good now.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn claim(&self, token: &str, now: SystemTime) -> Result<String, JwtError> {
         if token.len() > MAX_TOKEN {
             return Err(JwtError::Malformed);
         }
@@ -81,22 +95,20 @@ impl SigningKey {
         hmac::verify(&self.key, signed.as_bytes(), &signature).map_err(|_| JwtError::Signature)?;
 
         let claims = decode(claims)?;
-        let now = seconds(now);
-        let until = match &claims["exp"] {
-            Value::Null => None,
-            exp => Some(exp.as_f64().ok_or(JwtError::Malformed)?),
-        };
         // Not exact for times in a thousand million years.
-        if until.is_some_and(|until| now as f64 >= until) {
+        let now = seconds(now) as f64;
+        let moment = |name: &str| match &claims[name] {
+            Value::Null => Ok(None),
+            time => time.as_f64().map(Some).ok_or(JwtError::Malformed),
+        };
+        if moment("exp")?.is_some_and(|until| now >= until) {
             return Err(JwtError::Expired);
         }
-        match claims["fid"].as_str() {
-            Some(claimed) if claimed == file_id.to_string() => Ok(()),
-            Some(claimed) => Err(JwtError::OtherNeedle {
-                claimed: claimed.chars().take(EXCERPT).collect(),
-            }),
-            None => Err(JwtError::Malformed),
+        if moment("nbf")?.is_some_and(|from| now < from) {
+            return Err(JwtError::TooEarly);
         }
+        let claimed = claims["fid"].as_str().ok_or(JwtError::Malformed)?;
+        Ok(claimed.to_owned())
     }
 }
 
@@ -124,6 +136,9 @@ pub enum JwtError {
     /// Its time is over.
     #[error("token has expired")]
     Expired,
+    /// Its time has not come.
+    #[error("token is not good yet")]
+    TooEarly,
     /// It is for something else.
     #[error("token is for needle {claimed}")]
     OtherNeedle {
@@ -190,6 +205,16 @@ mod tests {
         let other = "3,02637037d6".parse().unwrap();
         let refused = key().verify(&token, other, start).unwrap_err();
         assert_eq!(refused.to_string(), "token is for needle 3,01637037d6");
+    }
+
+    #[test]
+    fn a_token_is_not_good_before_its_time() {
+        let now = UNIX_EPOCH + NOW;
+        let claims = r#"{"fid":"3,01637037d6","nbf":1700000001}"#;
+        let token = sign(HEADER, claims);
+        assert_eq!(key().claim(&token, now), Err(JwtError::TooEarly));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(key().claim(&token, later).as_deref(), Ok("3,01637037d6"));
     }
 
     #[test]

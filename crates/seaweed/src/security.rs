@@ -1,7 +1,8 @@
 //! security.toml: the secrets and certificates of a cluster.
 //!
 //! One file serves all of SeaweedFS's programs, so most of it is none of our
-//! business and is ignored; what a client needs is read here. Every value can
+//! business and is ignored; what a client needs is read here, and what a server needs
+//! that stands in for a volume server. Every value can
 //! be given in the environment instead, which wins: `grpc.ca` as
 //! `WEED_GRPC_CA`. Settings that would leave a connection less protected than
 //! they seem to ask for are errors.
@@ -27,6 +28,8 @@ pub struct Security {
     pub grpc: Option<GrpcTls>,
     /// HTTPS for data.
     pub https: Option<HttpsClient>,
+    /// HTTPS as the volume server serves it.
+    pub https_volume: Option<HttpsServer>,
     /// Signs writes to volume servers.
     pub write_key: Option<SigningKey>,
     /// Signs reads from volume servers.
@@ -59,6 +62,20 @@ pub struct HttpsClient {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Believe any certificate. For experiments.
     pub insecure_skip_verify: bool,
+    /// Versions to speak.
+    pub versions: TlsVersions,
+}
+
+/// HTTPS of a server: `https.volume.*` and `tls.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsServer {
+    /// PEM file of its certificate.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+    /// PEM file of the authority that clients' certificates must lead to; nothing when they
+    /// need none.
+    pub client_ca: Option<PathBuf>,
     /// Versions to speak.
     pub versions: TlsVersions,
 }
@@ -117,6 +134,7 @@ impl Security {
             source: source.map(Path::to_owned),
             grpc: grpc(&document, versions)?,
             https: https(&document, versions)?,
+            https_volume: https_server(&document, "https.volume", versions)?,
             write_key: signing_key(&document, "jwt.signing", WRITE_LIFETIME)?,
             read_key: signing_key(&document, "jwt.signing.read", READ_LIFETIME)?,
             filer_write_key: signing_key(&document, "jwt.filer_signing", WRITE_LIFETIME)?,
@@ -223,6 +241,22 @@ fn https(
         ca: document.path("https.client.ca")?,
         identity: identity(document, "https.client")?,
         insecure_skip_verify: document.flag("https.client.insecure_skip_verify")?,
+        versions,
+    }))
+}
+
+fn https_server(
+    document: &Document<'_>,
+    section: &str,
+    versions: TlsVersions,
+) -> Result<Option<HttpsServer>, SecurityError> {
+    let Some((certificate, key)) = identity(document, section)? else {
+        return Ok(None);
+    };
+    Ok(Some(HttpsServer {
+        certificate,
+        key,
+        client_ca: document.path(&format!("{section}.ca"))?,
         versions,
     }))
 }

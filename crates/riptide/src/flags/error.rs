@@ -70,7 +70,23 @@ pub enum FlagError {
         /// What the system says.
         reason: String,
     },
-    /// A line of such a file that cannot be followed.
+    /// A file given by `-config` that cannot be read, or is no TOML.
+    #[error("flag -config: {}: {reason}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A setting of such a file that cannot be followed.
+    #[error("{}: {cause}", path.display())]
+    ConfigSetting {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: Box<FlagError>,
+    },
+    /// A line of a file given by `-options` that cannot be followed.
     #[error("{}:{line}: {cause}", path.display())]
     OptionsLine {
         /// The file.
@@ -110,6 +126,7 @@ pub fn expected(flag: &Flag) -> String {
         Kind::OneOf(words) => format!("one of {}", words.join(", ")),
         Kind::Folder => "the path of a folder".to_owned(),
         Kind::File => "the path of a file".to_owned(),
+        Kind::List => "texts separated by commas".to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One flag a line as `name=value` or `name value`; a switch may stand alone;
 //! `#` starts a comment line. As with `weed`, the first of two lines for one
-//! flag wins and the command line wins over the file. Unlike `weed`, a name
+//! flag wins (those of a list add up) and the command line wins over the file. Unlike `weed`, a name
 //! that does not exist is an error: a typo must not go unnoticed.
 
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::flags::rewrite::{long_form, unknown};
-use crate::flags::{FlagError, Section, Value, find};
+use crate::flags::{FlagError, Kind, Section, Value, find};
 
 /// No sane file is longer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -59,7 +59,7 @@ pub fn parse(
             Some(value) => value,
         };
         let parsed = Value::parse(flag, OsStr::new(value)).map_err(|error| (number, error))?;
-        if seen.insert(flag.name) {
+        if seen.insert(flag.name) || flag.kind == Kind::List {
             let value = match parsed {
                 Value::Bool(on) => on.to_string().into(),
                 _ => OsString::from(value),

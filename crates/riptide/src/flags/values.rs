@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub enum Value {
     Duration(Duration),
     /// A text, a word or a path, which need not be UTF-8.
     Text(OsString),
+    /// Several texts.
+    List(Vec<OsString>),
 }
 
 impl Value {
@@ -40,6 +43,7 @@ impl Value {
                 .filter(|word| words.contains(word))
                 .map(|word| Self::Text(word.into())),
             Kind::Text | Kind::Folder | Kind::File => Some(Self::Text(text.to_owned())),
+            Kind::List => Some(Self::List(members(text))),
         }
         .ok_or_else(bad)
     }
@@ -50,6 +54,7 @@ impl Value {
         Self::parse(flag, OsStr::new(flag.default)).unwrap_or(match flag.kind {
             Kind::Bool => Self::Bool(false),
             Kind::Int(..) => Self::Int(0),
+            Kind::List => Self::List(Vec::new()),
             Kind::Duration => Self::Duration(Duration::ZERO),
             _ => Self::Text(flag.default.into()),
         })
@@ -63,6 +68,7 @@ impl fmt::Display for Value {
             Self::Int(value) => value.fmt(f),
             Self::Duration(value) => write!(f, "{value:?}"),
             Self::Text(value) => value.to_string_lossy().fmt(f),
+            Self::List(values) => values.join(OsStr::new(",")).to_string_lossy().fmt(f),
         }
     }
 }
@@ -94,7 +100,8 @@ impl fmt::Display for Warning {
 pub struct Values(BTreeMap<&'static str, Value>);
 
 impl Values {
-    /// Gives each flag of `sections` its last value in `given`, else its default.
+    /// Gives each flag of `sections` its last value in `given`, a list all of them, else its
+    /// default.
     pub fn new<'a>(
         sections: &[&'static Section],
         given: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
@@ -104,7 +111,10 @@ impl Values {
             .collect();
         for (name, text) in given {
             if let Some(flag) = find(sections, name) {
-                values.insert(flag.name, Value::parse(flag, text)?);
+                match (Value::parse(flag, text)?, values.get_mut(flag.name)) {
+                    (Value::List(more), Some(Value::List(all))) => all.extend(more),
+                    (value, _) => _ = values.insert(flag.name, value),
+                }
             }
         }
         Ok(Self(values))
@@ -182,11 +192,38 @@ impl Values {
             .ok_or_else(|| FlagError::bad(name, value.to_string_lossy(), "valid UTF-8"))
     }
 
+    /// The members of a list, each of which has to be UTF-8.
+    pub fn list(&self, name: &'static str) -> Result<Vec<&str>, FlagError> {
+        let not_utf8 =
+            |text: &OsString| FlagError::bad(name, text.to_string_lossy(), "valid UTF-8");
+        let texts = self.os_list(name).iter();
+        texts
+            .map(|text| text.to_str().ok_or_else(|| not_utf8(text)))
+            .collect()
+    }
+
+    /// The members of a list as they were given.
+    pub fn os_list(&self, name: &str) -> &[OsString] {
+        match self.0.get(name) {
+            Some(Value::List(values)) => values,
+            _ => &[],
+        }
+    }
+
     /// A path; none when empty.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.os(name);
         (!value.is_empty()).then(|| PathBuf::from(value))
     }
+}
+
+/// What stands between commas; empty members are skipped.
+fn members(text: &OsStr) -> Vec<OsString> {
+    let parts = text.as_bytes().split(|byte| *byte == b',');
+    let trimmed = parts.map(<[u8]>::trim_ascii);
+    let kept = trimmed.filter(|part| !part.is_empty());
+    kept.map(|part| OsStr::from_bytes(part).to_owned())
+        .collect()
 }
 
 /// A type with a largest value.

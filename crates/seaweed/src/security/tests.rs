@@ -46,6 +46,10 @@ fn everything_a_client_needs_is_read() {
         [https.client]
         enabled = true
         ca = "https.crt"
+        [https.volume]
+        cert = "/certs/volume.crt"
+        key = "/certs/volume.key"
+        ca = "/certs/clients.crt"
         [tls]
         min_version = "TLS 1.2"
         max_version = "TLS 1.3"
@@ -73,6 +77,13 @@ fn everything_a_client_needs_is_read() {
         versions,
     };
     assert_eq!(security.https, Some(https));
+    let server = HttpsServer {
+        certificate: "/certs/volume.crt".into(),
+        key: "/certs/volume.key".into(),
+        client_ca: Some("/certs/clients.crt".into()),
+        versions,
+    };
+    assert_eq!(security.https_volume, Some(server));
 }
 
 #[test]

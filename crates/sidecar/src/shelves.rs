@@ -1,0 +1,162 @@
+//! The needles of all volume servers beside this sidecar, as one shelf.
+//!
+//! A volume server's folders become known when it answers, which may be after the sidecar's start,
+//! and two servers of one host may hold replicas of the same volume. So there is one shelf a
+//! volume server, they may come later, and a needle is looked for on each until one has it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fabric::serve::{Miss, Shelf};
+use seaweed::FileId;
+use serde::Serialize;
+
+/// A shelf that can tell what is on it.
+pub trait Stock: Shelf {
+    /// Its volumes, in the order of their numbers.
+    fn volumes(&self) -> Vec<VolumeReport>;
+}
+
+/// What is known of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VolumeReport {
+    /// Its number.
+    pub id: u32,
+    /// Its collection; empty for the default one.
+    pub collection: String,
+    /// Whether needles of it are served.
+    pub state: VolumeState,
+    /// Why they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Needles in its index.
+    pub needles: u64,
+}
+
+/// Whether needles of a volume are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeState {
+    /// All of them.
+    Serving,
+    /// Those that the index, which is being read, has already.
+    Loading,
+    /// None: the volume is in a form that is not served, or broken.
+    Declined,
+}
+
+/// Shelves that are searched one after the other. More can be added while they are in use.
+#[derive(Debug)]
+pub struct Shelves<S> {
+    all: ArcSwap<Vec<(String, Arc<S>)>>,
+}
+
+impl<S> Default for Shelves<S> {
+    fn default() -> Self {
+        Self {
+            all: ArcSwap::from_pointee(Vec::new()),
+        }
+    }
+}
+
+impl<S: Stock> Shelves<S> {
+    /// Puts the shelf of the server `name` up, in place of the one it had or behind the others.
+    pub fn put(&self, name: &str, shelf: &Arc<S>) {
+        self.all.rcu(|all| {
+            let mut all = Vec::clone(all);
+            match all.iter_mut().find(|(known, _)| known == name) {
+                Some((_, old)) => *old = Arc::clone(shelf),
+                None => all.push((name.to_owned(), Arc::clone(shelf))),
+            }
+            all
+        });
+    }
+}
+
+impl<S: Stock> Shelf for Shelves<S> {
+    type Needle = S::Needle;
+
+    fn find(&self, needle: FileId) -> Result<S::Needle, Miss> {
+        let all = self.all.load();
+        let mut worst = Miss::NotHere;
+        for (_, shelf) in all.iter() {
+            match shelf.find(needle) {
+                Ok(held) => return Ok(held),
+                Err(miss) if weight(miss) > weight(worst) => worst = miss,
+                Err(_) => {}
+            }
+        }
+        Err(worst)
+    }
+}
+
+impl<S: Stock> Stock for Shelves<S> {
+    /// A volume that is on several shelves is reported once, in its best state.
+    fn volumes(&self) -> Vec<VolumeReport> {
+        let all = self.all.load();
+        let mut reports: Vec<_> = all.iter().flat_map(|(_, shelf)| shelf.volumes()).collect();
+        reports.sort_by_key(|report| (report.id, report.state as u8));
+        reports.dedup_by_key(|report| report.id);
+        reports
+    }
+}
+
+/// Which of two misses says more. That a needle is absent is said only when each shelf that has
+/// the volume says so: a replica that cannot be read might have it.
+fn weight(miss: Miss) -> u8 {
+    match miss {
+        Miss::NotHere => 0,
+        Miss::Absent => 1,
+        Miss::Declined => 2,
+        Miss::Loading => 3,
+        Miss::Corrupt => 4,
+        Miss::Failed => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryShelf;
+
+    fn id(volume: u32, key: u64) -> FileId {
+        FileId {
+            volume,
+            key,
+            cookie: 7,
+        }
+    }
+
+    #[test]
+    fn a_needle_is_found_on_whichever_shelf_has_it() {
+        let (first, second) = (MemoryShelf::default(), MemoryShelf::default());
+        first.put(id(1, 1), b"one");
+        second.put(id(1, 2), b"two");
+        second.put(id(2, 1), b"three");
+        let shelves = Shelves::default();
+        assert_eq!(shelves.find(id(1, 1)).unwrap_err(), Miss::NotHere);
+        shelves.put("first", &Arc::new(first));
+        assert_eq!(shelves.find(id(1, 2)).unwrap_err(), Miss::Absent);
+        shelves.put("second", &Arc::new(second));
+        for needle in [id(1, 1), id(1, 2), id(2, 1)] {
+            assert!(shelves.find(needle).is_ok(), "{needle}");
+        }
+        assert_eq!(shelves.find(id(1, 3)).unwrap_err(), Miss::Absent);
+        assert_eq!(shelves.find(id(3, 1)).unwrap_err(), Miss::NotHere);
+        let volumes: Vec<_> = shelves.volumes().iter().map(|v| v.id).collect();
+        assert_eq!(volumes, [1, 2]);
+        shelves.put("first", &Arc::default());
+        assert_eq!(shelves.find(id(1, 1)).unwrap_err(), Miss::Absent);
+    }
+
+    #[test]
+    fn a_replica_that_cannot_be_read_does_not_make_a_needle_absent() {
+        let (good, bad) = (MemoryShelf::default(), MemoryShelf::default());
+        good.put(id(1, 1), b"one");
+        bad.miss(id(1, 9), Miss::Loading);
+        let shelves = Shelves::default();
+        shelves.put("good", &Arc::new(good));
+        shelves.put("bad", &Arc::new(bad));
+        assert_eq!(shelves.find(id(1, 9)).unwrap_err(), Miss::Loading);
+    }
+}
