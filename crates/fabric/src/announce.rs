@@ -8,7 +8,10 @@
 
 use std::io;
 
+use seaweed::host_and_port;
 use serde::{Deserialize, Serialize};
+
+use crate::wire::VERSION;
 
 /// Where sidecars register at the filer: one entry each, named by its HTTP address.
 pub const FOLDER: &str = "/etc/riptide/sidecars";
@@ -68,4 +71,207 @@ pub struct Endpoints {
     /// `address:port` for verbs, one for each rail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rdma: Vec<String>,
+}
+
+impl Announcement {
+    /// Reads what a sidecar says of itself, at `/health` or in its entry at the filer.
+    ///
+    /// # Errors
+    /// Names what is wrong with it. A sidecar of another version is refused by name.
+    pub fn parse(document: &[u8]) -> Result<Self, AnnounceError> {
+        if document.len() > MAX_BYTES {
+            return Err(AnnounceError::TooLong {
+                len: document.len(),
+            });
+        }
+        // First, because the rest may mean something else then.
+        let Versioned { fabric } = serde_json::from_slice(document).map_err(no_document)?;
+        if fabric.version != VERSION {
+            return Err(AnnounceError::Version {
+                theirs: fabric.version,
+            });
+        }
+        let announced: Self = serde_json::from_slice(document).map_err(no_document)?;
+        let Endpoints {
+            unix, tcp, rdma, ..
+        } = &announced.fabric;
+        let sockets = [("http", &announced.http)];
+        let sockets = sockets.into_iter().chain(tcp.iter().map(|it| ("tcp", it)));
+        let sockets = sockets.chain(rdma.iter().map(|it| ("rdma", it)));
+        for (field, value) in sockets {
+            if host_and_port(value).is_none() {
+                return Err(wrong(field, value, "host:port"));
+            }
+        }
+        if let Some(path) = unix
+            && (!path.starts_with('/') || path.contains('\0') || path.len() > MAX_UNIX)
+        {
+            return Err(wrong("unix", path, "the absolute path of a socket"));
+        }
+        if unix.is_none() && tcp.is_none() && rdma.is_empty() {
+            return Err(AnnounceError::Nowhere);
+        }
+        Ok(announced)
+    }
+}
+
+/// What can be wrong with an announcement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnnounceError {
+    /// Nobody has that much to say.
+    #[error("the announcement has {len} bytes, more than {MAX_BYTES}")]
+    TooLong {
+        /// Its bytes.
+        len: usize,
+    },
+    /// It is something else.
+    #[error("this is not the announcement of a sidecar: {reason}")]
+    Format {
+        /// What the parser says.
+        reason: String,
+    },
+    /// It speaks another version.
+    #[error("the sidecar speaks version {theirs} of the fabric's protocol, expected {VERSION}")]
+    Version {
+        /// The one it speaks.
+        theirs: u8,
+    },
+    /// A field holds something else than it should.
+    #[error("the announcement's {field} is {value:?}, expected {expected}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// It listens nowhere.
+    #[error("the sidecar does not say where it listens")]
+    Nowhere,
+}
+
+/// The longest path of a unix socket that the system takes.
+const MAX_UNIX: usize = 107;
+/// How much of a bad value an error repeats.
+const EXCERPT: usize = 100;
+
+/// What stays the same in all versions.
+#[derive(Deserialize)]
+struct Versioned {
+    fabric: Version,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u8,
+}
+
+fn no_document(error: serde_json::Error) -> AnnounceError {
+    AnnounceError::Format {
+        reason: error.to_string().chars().take(EXCERPT).collect(),
+    }
+}
+
+fn wrong(field: &'static str, value: &str, expected: &'static str) -> AnnounceError {
+    AnnounceError::Field {
+        field,
+        value: value.chars().take(EXCERPT).collect(),
+        expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn document() -> Value {
+        json!({
+            "status": "healthy",
+            "http": "a:8081",
+            "fabric": {"version": 1, "host": "3f", "unix": "/run/s", "tcp": "a:18081", "rdma": ["10.0.0.1:18081"]},
+            "volume_servers": ["a:8080"],
+            "volumes": [1, 2],
+            "generation": 7,
+        })
+    }
+
+    fn parse(document: &Value) -> Result<Announcement, String> {
+        Announcement::parse(document.to_string().as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_sidecar_says_is_read_whatever_else_it_says() {
+        let announced = parse(&document()).unwrap();
+        assert_eq!(announced.fabric.tcp.as_deref(), Some("a:18081"));
+        assert_eq!(
+            (announced.volumes, announced.rack),
+            (vec![1, 2], String::new())
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (pointer, value, expected) in [
+            (
+                "/http",
+                json!("a"),
+                "the announcement's http is \"a\", expected host:port",
+            ),
+            (
+                "/fabric/tcp",
+                json!("x:0"),
+                "the announcement's tcp is \"x:0\", expected host:port",
+            ),
+            (
+                "/fabric/rdma/0",
+                json!(""),
+                "the announcement's rdma is \"\", expected host:port",
+            ),
+            (
+                "/fabric/unix",
+                json!("run/s"),
+                "the announcement's unix is \"run/s\", expected the absolute path of a socket",
+            ),
+            (
+                "/fabric/version",
+                json!(2),
+                "the sidecar speaks version 2 of the fabric's protocol, expected 1",
+            ),
+            (
+                "/fabric",
+                json!({"version": 1, "host": "3f"}),
+                "the sidecar does not say where it listens",
+            ),
+        ] {
+            let mut document = document();
+            *document.pointer_mut(pointer).unwrap() = value;
+            assert_eq!(parse(&document).unwrap_err(), expected);
+        }
+        for garbage in [json!({"status": "ok"}), json!(7), json!("<html>")] {
+            let error = parse(&garbage).unwrap_err();
+            assert!(
+                error.starts_with("this is not the announcement of a sidecar: "),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            Announcement::parse(&vec![b' '; MAX_BYTES + 1]),
+            Err(AnnounceError::TooLong { len: MAX_BYTES + 1 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused_with_a_short_reason(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in any::<prop::sample::Index>()) {
+            let whole = document().to_string();
+            for document in [&bytes[..], &whole.as_bytes()[..cut.index(whole.len())]] {
+                let error = Announcement::parse(document).unwrap_err().to_string();
+                prop_assert!(error.len() < 300, "{}", error);
+            }
+        }
+    }
 }

@@ -107,6 +107,14 @@ pub enum RouteError {
         /// The look-up's error.
         source: LocateError,
     },
+    /// The fabric does not deliver it, and nobody else may be asked.
+    #[error("the fabric does not deliver needle {needle}: {why}; -rdma.fallback=false")]
+    Fabric {
+        /// The needle.
+        needle: FileId,
+        /// The reason.
+        why: &'static str,
+    },
     /// The deadline of the request passed.
     #[error("no time left for needle {needle}")]
     TimedOut {
@@ -146,7 +154,7 @@ impl RouteError {
             // and a request it gave up waiting for (408).
             Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429 | 499),
             // The master forgets the volumes of a server that is being restarted.
-            Self::Unlocated { .. } => true,
+            Self::Unlocated { .. } | Self::Fabric { .. } => true,
             Self::NotFound { .. }
             | Self::Denied { .. }
             | Self::Corrupt { .. }
@@ -170,6 +178,7 @@ impl RouteError {
             Self::Silent { .. } => "silent",
             Self::Refused { .. } => "refused",
             Self::Unlocated { .. } => "unlocated",
+            Self::Fabric { .. } => "fabric",
             Self::TimedOut { .. } => "timed_out",
             Self::Interrupted { .. } => "interrupted",
         }

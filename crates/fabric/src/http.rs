@@ -13,6 +13,7 @@ mod body;
 mod config;
 mod connection;
 mod exchange;
+mod fetch;
 mod head;
 mod pool;
 mod request;
@@ -25,6 +26,7 @@ pub(crate) mod wait;
 pub(crate) mod wire;
 
 pub use config::{Access, HttpConfig};
+pub use fetch::{FetchError, fetch};
 pub use head::{ContentRange, Framing, Head, HeadError, Parsed, parse_head};
 pub use route::HttpRoute;
 pub use rustls::ClientConfig;

@@ -18,15 +18,22 @@ pub mod client;
 pub mod http;
 pub mod lane;
 pub mod memory;
+pub mod peers;
 pub mod serve;
 pub mod server;
 pub mod wire;
 
+mod checksum;
 mod error;
+mod gzip;
 mod locate;
+mod read;
 mod route;
+mod tiered;
 
 pub use error::RouteError;
 pub use http::{Access, HttpConfig, HttpRoute, HttpStats};
 pub use locate::{Locate, LocateError, Location};
-pub use route::{Destination, Refused, Route, Stored, UpTo, Whole};
+pub use read::{FabricConfig, FabricRoute, FabricStats, Missed};
+pub use route::{Destination, Refused, Route, Stored, UpTo, Way, Whole};
+pub use tiered::TieredRoute;

@@ -4,6 +4,7 @@ use context::Context;
 use seaweed::FileId;
 
 use crate::RouteError;
+use crate::memory::Block;
 
 /// A way to fetch needles. Blocking; called from many threads at once.
 pub trait Route: Send + Sync {
@@ -30,7 +31,7 @@ pub trait Route: Send + Sync {
         needle: FileId,
         offset: u64,
         dst: &mut [u8],
-    ) -> Result<(), RouteError>;
+    ) -> Result<Way, RouteError>;
 
     /// Fetches all data of `needle` and compares it with the checksum the server keeps.
     ///
@@ -66,15 +67,42 @@ pub struct Whole {
     /// Whether a checksum was there to compare with. A volume server always sends one; a
     /// proxy in between may lose it.
     pub verified: bool,
+    /// How they came.
+    pub way: Way,
+}
+
+/// How bytes came here, the faster one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// From a sidecar.
+    Fabric,
+    /// From a volume server or a filer.
+    Http,
 }
 
 /// Gives memory for data whose length only the server knows.
 pub trait Destination {
-    /// Memory of exactly `len` bytes.
+    /// Memory of exactly `len` bytes. Asked for the same length again, without anything else in
+    /// between, it is the same memory with what is in it.
     ///
     /// # Errors
     /// [`Refused`] when that is more than the caller is willing to hold.
     fn memory(&mut self, len: u64) -> Result<&mut [u8], Refused>;
+
+    /// How long the stored data probably is, if that can be told. A route that has to provide
+    /// for the data before it knows better then provides for this much.
+    fn likely(&self) -> Option<u64> {
+        None
+    }
+
+    /// Takes over memory that holds the data, all of it and nothing else, so that it need not
+    /// be copied; instead of [`memory`](Destination::memory).
+    ///
+    /// # Errors
+    /// The block, when it cannot be kept. Memory may still be had then, or refused.
+    fn adopt(&mut self, block: Block) -> Result<(), Block> {
+        Err(block)
+    }
 }
 
 /// A destination has no room for this many bytes.

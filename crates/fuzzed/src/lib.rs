@@ -6,6 +6,7 @@
 //! so that `tests/seeds.rs` can run them on the stable compiler as well; the
 //! fuzzer's own workspace in `fuzz/` only gives them names.
 
+mod announcements;
 mod bytes_of;
 mod chunks;
 mod flags;
@@ -14,6 +15,7 @@ mod secrets;
 mod volumes;
 mod wire;
 
+pub use announcements::announcement;
 pub use chunks::{chunk_views, decode, entry, manifest};
 pub use flags::flags;
 pub use names::{address, file_id};
@@ -27,6 +29,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name, which is also that of its folder in `fuzz/seeds`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("address", address),
+    ("announcement", announcement),
     ("chunk_views", chunk_views),
     ("decode", decode),
     ("entry", entry),

@@ -20,19 +20,23 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::piece::PieceKey;
+use crate::stats::Source;
 
 /// What one piece holds: clear bytes.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) bytes: Bytes,
+    /// Where it was fetched from.
+    pub(crate) source: Source,
     /// Reads since it last came up for eviction, up to [`HOT`].
     touched: AtomicU8,
 }
 
 impl Piece {
-    pub(crate) fn new(bytes: Bytes) -> Arc<Self> {
+    pub(crate) fn new(bytes: Bytes, source: Source) -> Arc<Self> {
         Arc::new(Self {
             bytes,
+            source,
             touched: AtomicU8::new(0),
         })
     }
@@ -232,7 +236,7 @@ mod tests {
     }
 
     fn put(cache: &Cache, n: u64, len: usize) {
-        cache.insert(key(n), Piece::new(Bytes::from(vec![0; len])));
+        cache.insert(key(n), Piece::new(Bytes::from(vec![0; len]), Source::Disk));
     }
 
     #[test]

@@ -73,8 +73,8 @@ impl Core {
                         && cut.fits(&piece)
                     {
                         return Ok(Some(Fetched {
+                            source: piece.source,
                             piece,
-                            source: Source::Route,
                             // Whether it is cached was the leader's business.
                             keep: self.memory.cached(&cut.key, false).is_some(),
                         }));

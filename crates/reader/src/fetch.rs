@@ -71,9 +71,9 @@ impl Core {
         }
         let began = Instant::now();
         match self.route.read_at(ctx, chunk.file_id, offset, dst) {
-            Ok(()) => {
+            Ok(way) => {
                 self.came_over_route(dst.len(), began);
-                Ok(Source::Route)
+                Ok(Source::Route(way))
             }
             Err(error)
                 if on_disk && is_unreachable(&error) && self.read_disk(&key, offset, dst) =>
@@ -97,7 +97,7 @@ impl Core {
         };
         let source = self.read_exact(ctx, chunk, offset, buffer.as_mut_slice())?;
         Ok(Some(Fetched {
-            piece: Piece::new(buffer.freeze()),
+            piece: Piece::new(buffer.freeze(), source),
             source,
             keep: true,
         }))
@@ -122,7 +122,7 @@ impl Core {
             ));
         }
         Ok(Some(Fetched {
-            piece: Piece::new(stored),
+            piece: Piece::new(stored, source),
             source,
             keep: true,
         }))
@@ -175,7 +175,7 @@ impl Core {
             stored
         };
         Ok(Some(Fetched {
-            piece: Piece::new(clear),
+            piece: Piece::new(clear, source),
             source,
             keep: extra.is_none(),
         }))
@@ -233,7 +233,7 @@ impl Core {
             needle: chunk.file_id,
             form,
         };
-        let mut landing = Landing::new(&self.memory, limit, extra);
+        let mut landing = Landing::new(&self.memory, limit, extra).expecting(chunk);
         let on_disk = self.stored_on_disk(&key).filter(|len| *len <= limit);
         let mut on_disk = on_disk.filter(|len| form == Form::Opaque || *len >= chunk.size);
         if let Some(len) = on_disk
@@ -263,7 +263,7 @@ impl Core {
                 {
                     disk.offer(key, stored.clone());
                 }
-                Ok(Some((stored, Source::Route)))
+                Ok(Some((stored, Source::Route(whole.way))))
             }
             Err(RouteError::Refused { .. }) if landing.starved() => Ok(None),
             Err(error) => match on_disk {

@@ -157,7 +157,10 @@ mod tests {
         let flight = join(&flights);
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| flight.wait(&Context::background(Duration::from_secs(60))));
-            leader.land(Ok(Piece::new(Bytes::from_static(b"x"))));
+            leader.land(Ok(Piece::new(
+                Bytes::from_static(b"x"),
+                crate::stats::Source::Disk,
+            )));
             let piece = waiter.join().unwrap().unwrap().unwrap().unwrap();
             assert_eq!(piece.bytes.as_ref(), b"x");
         });

@@ -60,18 +60,31 @@ impl Memory {
 
     /// A buffer of `len` bytes with unspecified content; `None` when memory is in use.
     pub(crate) fn take(&self, len: usize) -> Option<Buffer> {
-        // Memory that was never used is dear: the kernel clears it, and a virtual machine's host
-        // may have to find it first (2.5 CPU seconds a GiB, measured). So one pass over a large
-        // file goes round in a part of the ceiling, and only what is read again fills the rest.
+        let within = self.pool.limit() / RECYCLE_SHARE;
+        self.recycle(|pool| pool.is_cheap(len, within));
+        self.obtain(len, |pool| pool.take(len))
+    }
+
+    /// Room for a block of `len` bytes that a fabric's arena has filled; `None` when memory is
+    /// in use. The arena, too, gives out first what was used before.
+    pub(crate) fn adopt(&self, len: usize) -> Option<Charge> {
+        let within = self.pool.limit() / RECYCLE_SHARE;
+        self.recycle(|pool| pool.held() + len <= within);
+        self.charge(len)
+    }
+
+    /// Drops a few pieces that nobody has read again, unless new memory `is_cheap`.
+    ///
+    /// Memory that was never used is dear: the kernel clears it, and a virtual machine's host
+    /// may have to find it first (2.5 CPU seconds a GiB, measured). So one pass over a large
+    /// file goes round in a part of the ceiling, and only what is read again fills the rest.
+    fn recycle(&self, is_cheap: impl Fn(&Pool) -> bool) {
         for _ in 0..RECYCLED_AT_ONCE {
-            if self.pool.is_cheap(len, self.pool.limit() / RECYCLE_SHARE)
-                || !self.cache.evict_unread()
-            {
+            if is_cheap(&self.pool) || !self.cache.evict_unread() {
                 break;
             }
             self.stats.evictions.inc();
         }
-        self.obtain(len, |pool| pool.take(len))
     }
 
     /// Room for `len` bytes that somebody else allocates; `None` when memory is in use.
@@ -189,7 +202,10 @@ mod tests {
         let memory = Memory::new(64 << 10, Arc::clone(&stats));
         for n in 0..100 {
             let buffer = memory.take(4096).unwrap();
-            memory.insert(key(n), Piece::new(buffer.freeze()));
+            memory.insert(
+                key(n),
+                Piece::new(buffer.freeze(), crate::stats::Source::Disk),
+            );
             assert!(memory.held() <= 64 << 10);
         }
         assert!(stats.evictions.get() >= 84);
@@ -208,7 +224,10 @@ mod tests {
         let memory = Memory::new(128 << 20, Arc::new(ReaderStats::default()));
         let put = |n: u64| {
             let buffer = memory.take(2 << 20).unwrap();
-            memory.insert(key(n), Piece::new(buffer.freeze()));
+            memory.insert(
+                key(n),
+                Piece::new(buffer.freeze(), crate::stats::Source::Disk),
+            );
         };
         (0..40).for_each(put);
         assert!(memory.held() <= 18 << 20, "{}", memory.held());
@@ -227,7 +246,10 @@ mod tests {
         let memory = Memory::new(64 << 10, Arc::clone(&stats));
         let in_use = memory.take(32 << 10).unwrap();
         let buffer = memory.take(16 << 10).unwrap();
-        memory.insert(key(1), Piece::new(buffer.freeze()));
+        memory.insert(
+            key(1),
+            Piece::new(buffer.freeze(), crate::stats::Source::Disk),
+        );
         assert!(memory.take(48 << 10).is_none());
         assert!(memory.take(1 << 30).is_none());
         assert!(memory.cached(&key(1), false).is_some());

@@ -235,7 +235,7 @@ impl Charge {
     }
 
     /// Ties the charge to the bytes it stands for.
-    pub(crate) fn cover(self, bytes: Bytes) -> Bytes {
+    pub(crate) fn cover(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Charged {
             bytes,
             _charge: self,
@@ -249,14 +249,15 @@ impl Drop for Charge {
     }
 }
 
-struct Charged {
-    bytes: Bytes,
+/// Dropped in this order: bytes are counted for as long as they are there.
+struct Charged<T> {
+    bytes: T,
     _charge: Charge,
 }
 
-impl AsRef<[u8]> for Charged {
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Charged<T> {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use context::{Context, Interrupt};
-use fabric::Route;
+use fabric::{Route, Way};
 use parking_lot::Mutex;
 use seaweed::{Chunk, FileView};
 
@@ -128,7 +128,8 @@ impl Reader {
                     Source::Nowhere => {}
                     Source::Memory => stats.memory_latency.record(began.elapsed()),
                     Source::Disk => stats.disk_latency.record(began.elapsed()),
-                    Source::Route => stats.route_latency.record(began.elapsed()),
+                    Source::Route(Way::Fabric) => stats.fabric_latency.record(began.elapsed()),
+                    Source::Route(Way::Http) => stats.http_latency.record(began.elapsed()),
                 }
                 Ok(())
             }

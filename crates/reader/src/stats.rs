@@ -1,5 +1,6 @@
 //! What the reader counts.
 
+use fabric::Way;
 use stats::{Counter, Export, Exporter, Gauge, Histogram};
 
 /// Where the bytes of a read came from. A read that needed several counts as the slowest.
@@ -11,8 +12,8 @@ pub(crate) enum Source {
     Memory,
     /// The disk cache.
     Disk,
-    /// The route to the volume servers.
-    Route,
+    /// The servers.
+    Route(Way),
 }
 
 /// The reader's numbers.
@@ -77,8 +78,10 @@ pub struct ReaderStats {
     pub memory_latency: Histogram,
     /// Reads that needed the disk cache.
     pub disk_latency: Histogram,
-    /// Reads that needed the route.
-    pub route_latency: Histogram,
+    /// Reads that needed the fabric and nothing slower.
+    pub fabric_latency: Histogram,
+    /// Reads that needed HTTP.
+    pub http_latency: Histogram,
     /// Bytes of memory held, cached or in use.
     pub memory_held: Gauge,
 }
@@ -200,7 +203,8 @@ impl Export for ReaderStats {
         for (source, latency) in [
             ("memory", &self.memory_latency),
             ("disk", &self.disk_latency),
-            ("route", &self.route_latency),
+            ("fabric", &self.fabric_latency),
+            ("http", &self.http_latency),
         ] {
             let labels = [("source", source)];
             let name = "read_latency_seconds";

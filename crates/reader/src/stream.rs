@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn piece() -> Arc<Piece> {
-        Piece::new(Bytes::from_static(b"piece"))
+        Piece::new(Bytes::from_static(b"piece"), crate::stats::Source::Disk)
     }
 
     fn pin(allowance: &Arc<Allowance>, number: u64) -> Pin {

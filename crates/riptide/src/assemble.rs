@@ -1,21 +1,24 @@
 //! From options to a file system: every room is built and joined here, and nowhere else.
 
+mod fabric_parts;
+
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use fabric::{Access, HttpConfig, HttpRoute, HttpStats};
+use fabric::{Access, FabricRoute, HttpConfig, HttpRoute, HttpStats, Locate, Route, TieredRoute};
 use filer::{Filer, FilerConfig, VolumeMap};
 use fuse::Negotiated;
 use mount::{FilerLocator, IdMap, Mount, MountConfig, MountStats, RootAttr};
-use reader::{DiskConfig, Reader, ReaderConfig};
+use reader::{DiskConfig, Reader, ReaderConfig, ReaderStats};
 use seaweed::security::{HttpsClient, Security};
 use serde_json::json;
 use stats::{Export, Exporter, Health, Registry, Summary};
 
 use crate::options::{MountOptions, VolumeServerAccess};
+use crate::sidecars::Place;
 
 /// A file system ready to be mounted, and its numbers.
 #[derive(Debug)]
@@ -59,23 +62,44 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     let http_stats = Arc::new(HttpStats::new());
     let runtime = tokio::runtime::Handle::current();
     let locator = FilerLocator::new(VolumeMap::new(filer.clone()), runtime);
-    let route = HttpRoute::new(
-        http_config(options, &security)?,
-        Arc::new(locator),
-        Arc::clone(&http_stats),
-    );
+    let locate: Arc<dyn Locate> = Arc::new(locator);
+    let http_config = http_config(options, &security)?;
+    let tls = http_config.tls.clone();
+    let http = HttpRoute::new(http_config, Arc::clone(&locate), Arc::clone(&http_stats));
+    let fabric = match &options.fabric {
+        Some(wanted) => {
+            let place = Place {
+                sidecars: wanted.sidecars.clone(),
+                filer: filer.clone(),
+                tls,
+            };
+            let read_key = security.read_key.clone();
+            Some(fabric_parts::start(options, wanted, place, read_key, locate).await?)
+        }
+        None => None,
+    };
+    let route: Arc<dyn Route> = match (&fabric, &options.fabric) {
+        (Some(fabric), Some(wanted)) => {
+            let fabric = Arc::clone(fabric);
+            Arc::new(TieredRoute::new(fabric, http, wanted.fallback))
+        }
+        _ => Arc::new(http),
+    };
     let cluster = cluster_name(&configuration);
-    let reader = Reader::open(reader_config(options, cluster), Arc::new(route))
-        .context("opening the caches")?;
+    let reader =
+        Reader::open(reader_config(options, cluster), route).context("opening the caches")?;
     let reader_stats = Arc::clone(reader.stats());
 
     let stats = Arc::new(MountStats::default());
     let config = mount_config(options, over);
     let mount = Mount::open(config, filer.clone(), reader, Arc::clone(&stats)).await?;
 
-    let registry = Arc::new(registry(options, &stats));
+    let registry = Arc::new(registry(options, &stats, &reader_stats, fabric.clone()));
     registry.add(Arc::clone(&stats) as Arc<dyn Export>);
     registry.add(reader_stats);
+    if let Some(fabric) = fabric {
+        registry.add(fabric);
+    }
     registry.add(http_stats);
     registry.add(Arc::new(FilerNumbers(filer)));
     Ok(Assembled {
@@ -186,7 +210,12 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
     }
 }
 
-fn registry(options: &MountOptions, stats: &Arc<MountStats>) -> Registry {
+fn registry(
+    options: &MountOptions,
+    stats: &Arc<MountStats>,
+    reader: &Arc<ReaderStats>,
+    fabric: Option<Arc<FabricRoute>>,
+) -> Registry {
     let info = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "dir": options.point.dir,
@@ -194,22 +223,35 @@ fn registry(options: &MountOptions, stats: &Arc<MountStats>) -> Registry {
         "filer_path": options.tree.path,
     });
     let (summary, health) = (Arc::clone(stats), Arc::clone(stats));
+    let reader = Arc::clone(reader);
+    let is_strict = options.fabric.as_ref().is_some_and(|it| !it.fallback);
+    let fallbacks = fabric.clone().filter(|_| !is_strict);
+    let needed = fabric.clone().filter(|_| is_strict);
     Registry::new(
         info,
         move || {
             let reads = summary.read_time.snapshot();
+            let over_fabric = reader.fabric_latency.snapshot().count();
             Summary {
-                enabled: false,
+                enabled: fabric.is_some(),
                 total_reads: reads.count(),
+                rdma_reads: over_fabric,
+                http_fallbacks: fallbacks.as_ref().map_or(0, |it| it.stats().missed()),
+                rdma_ratio_pct: match reads.count() {
+                    0 => 0.0,
+                    all => 100.0 * over_fabric.min(all) as f64 / all as f64,
+                },
                 total_bytes_read: summary.bytes_read.get(),
                 avg_latency_ns: reads.mean_ns(),
-                ..Summary::default()
             }
         },
         move || {
             let mut reasons = Vec::new();
             if !health.is_trusted() {
                 reasons.push("the filer's events are not being received".to_owned());
+            }
+            if needed.as_ref().is_some_and(|it| it.peers().is_empty()) {
+                reasons.push("no sidecar answers, and -rdma.fallback is off".to_owned());
             }
             Health::from_reasons(reasons)
         },

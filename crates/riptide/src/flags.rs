@@ -80,13 +80,11 @@ pub enum State {
     Honoured,
     /// It is understood and has no effect, for the reason given.
     Ignored(&'static str),
-    /// It has no effect, and with this one value the program must not start.
-    Refused {
-        /// The value, as [`Value`] shows it.
-        value: &'static str,
-        /// Why not.
-        reason: &'static str,
-        /// Why other values have no effect.
+    /// It does what it says if another flag, a switch, is on.
+    Needs {
+        /// That switch.
+        switch: &'static str,
+        /// Why it has no effect otherwise.
         otherwise: &'static str,
     },
 }
@@ -182,18 +180,9 @@ impl Flag {
         self
     }
 
-    /// Without effect, and not to be set to `value`.
-    pub const fn refused(
-        mut self,
-        value: &'static str,
-        reason: &'static str,
-        otherwise: &'static str,
-    ) -> Self {
-        self.state = State::Refused {
-            value,
-            reason,
-            otherwise,
-        };
+    /// Without effect unless `switch` is on, for this reason.
+    pub const fn needs(mut self, switch: &'static str, otherwise: &'static str) -> Self {
+        self.state = State::Needs { switch, otherwise };
         self
     }
 
@@ -258,16 +247,15 @@ mod tests {
     #[test]
     fn reasons_are_clauses_that_fit_into_a_sentence() {
         for flag in flags(&crate::flags::mount::ALL) {
-            let reasons = match flag.state {
-                State::Honoured => vec![],
-                State::Ignored(reason) => vec![reason],
-                State::Refused {
-                    reason, otherwise, ..
-                } => vec![reason, otherwise],
+            let reason = match flag.state {
+                State::Honoured => continue,
+                State::Ignored(reason) => reason,
+                State::Needs { switch, otherwise } => {
+                    assert!(find(&crate::flags::mount::ALL, switch).unwrap().is_switch());
+                    otherwise
+                }
             };
-            for reason in reasons {
-                assert!(!reason.is_empty() && !reason.ends_with('.'), "{reason}");
-            }
+            assert!(!reason.is_empty() && !reason.ends_with('.'), "{reason}");
         }
     }
 }

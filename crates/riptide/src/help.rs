@@ -22,13 +22,7 @@ fn explanation(flag: &Flag) -> String {
     match flag.state {
         State::Honoured => {}
         State::Ignored(reason) => text += &format!(" Has no effect: {reason}."),
-        State::Refused {
-            value,
-            reason,
-            otherwise,
-        } => {
-            text += &format!(" Has no effect: {otherwise}. {value} is refused: {reason}.");
-        }
+        State::Needs { switch, .. } => text += &format!(" Needs -{switch}."),
     }
     text
 }

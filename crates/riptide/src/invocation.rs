@@ -104,7 +104,7 @@ impl Invocation {
         }
         Ok(Self {
             logging,
-            warnings: values.check_states(&sections)?,
+            warnings: values.warnings(&sections),
             action: Action::new(subcommand, &matches, &values)?,
         })
     }
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_without_effect_are_warned_of_by_name_and_harmful_ones_refused() {
+    fn flags_without_effect_are_warned_of_by_name() {
         let names = |line: &str| {
             let warnings = parse(line).unwrap().warnings;
             warnings
@@ -308,14 +308,8 @@ mod tests {
         );
         assert_eq!(names("-logdir=/x mount"), ["logdir"]);
         assert!(names("mount -dlm=false -chunkSizeLimitMB=2").is_empty());
-        let error = parse("mount -rdma.enabled -rdma.fallback=false").unwrap_err();
-        assert!(matches!(
-            error,
-            FlagError::Refused {
-                name: "rdma.fallback",
-                ..
-            }
-        ));
+        assert!(names("mount -rdma.enabled -rdma.fallback=false").is_empty());
+        assert_eq!(names("mount -rdma.fallback=false"), ["rdma.fallback"]);
     }
 
     #[test]

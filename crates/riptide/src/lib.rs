@@ -17,3 +17,4 @@ pub mod logging;
 pub mod options;
 pub mod run;
 pub mod server;
+pub mod sidecars;

@@ -19,7 +19,7 @@ use seaweed::ServerAddress;
 use crate::flags::{FlagError, Values};
 pub use sidecar::sidecar_config;
 
-use read::{filer_path, folder, id_pairs, metrics, replication, umask};
+use read::{filer_path, folder, id_pairs, metrics, replication, sidecars, umask};
 
 /// More chunk fetches at a time than this are not allowed, as with `weed`.
 const MAX_CONCURRENT_READERS: usize = 128;
@@ -35,6 +35,8 @@ pub struct MountOptions {
     pub point: PointOptions,
     /// How file data is found and kept.
     pub data: DataOptions,
+    /// How data comes over the fabric; none without `-rdma.enabled`.
+    pub fabric: Option<FabricOptions>,
     /// How names and attributes are kept.
     pub metadata: MetadataOptions,
     /// How the kernel talks to the mount.
@@ -127,6 +129,28 @@ pub enum VolumeServerAccess {
     FilerProxy,
 }
 
+/// How data comes over the fabric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FabricOptions {
+    /// `-rdma.sidecar`.
+    pub sidecars: Sidecars,
+    /// `-rdma.fallback`: whether HTTP delivers what the fabric does not.
+    pub fallback: bool,
+    /// `-rdma.maxConcurrent`, from 1 to 4096.
+    pub max_concurrent: usize,
+    /// `-rdma.timeoutMs`, at least a millisecond.
+    pub timeout: Duration,
+}
+
+/// How sidecars are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sidecars {
+    /// They register at the filer.
+    Registered,
+    /// At these addresses, each `host:port`; at least one.
+    Listed(Vec<String>),
+}
+
 /// How names and attributes are kept.
 #[derive(Debug, Clone)]
 pub struct MetadataOptions {
@@ -176,6 +200,7 @@ impl MountOptions {
             tree: TreeOptions::from_values(values)?,
             point: PointOptions::from_values(values)?,
             data: DataOptions::from_values(values)?,
+            fabric: FabricOptions::from_values(values)?,
             metadata: MetadataOptions {
                 ttl: Duration::from_secs(values.count("cacheMetaTtlSec")),
                 dir_max_entries: values.count("cacheDirMaxEntries"),
@@ -253,6 +278,19 @@ impl DataOptions {
             },
             data_center: values.text("dataCenter")?.to_owned(),
         })
+    }
+}
+
+impl FabricOptions {
+    fn from_values(values: &Values) -> Result<Option<Self>, FlagError> {
+        let options = Self {
+            sidecars: sidecars(values.text("rdma.sidecar")?)?,
+            fallback: values.switch("rdma.fallback"),
+            max_concurrent: values.count("rdma.maxConcurrent"),
+            timeout: Duration::from_millis(values.count("rdma.timeoutMs")),
+        };
+        // A value that is not allowed is an error even where it would have no effect.
+        Ok(values.switch("rdma.enabled").then_some(options))
     }
 }
 

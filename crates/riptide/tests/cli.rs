@@ -54,8 +54,8 @@ fn a_command_line_that_cannot_be_followed_ends_with_status_2_and_one_line() {
             "flag -filer: \"nonsense\" is not allowed: expected host:port",
         ),
         (
-            &["mount", "-rdma.enabled", "-rdma.fallback=false"],
-            "flag -rdma.fallback=false cannot be honoured by this version",
+            &["mount", "-rdma.enabled", "-rdma.sidecar=a"],
+            "flag -rdma.sidecar: \"a\" is not allowed: expected auto, or host:port",
         ),
         (
             &["mound"],
@@ -76,7 +76,7 @@ fn a_mount_that_cannot_start_says_why_and_ends_with_status_1() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("precious"), "").unwrap();
     let point = format!("-dir={}", dir.path().display());
-    let output = riptide(&["mount", &point, "-dlm", "-rdma.enabled"]);
+    let output = riptide(&["mount", &point, "-dlm", "-rdma.timeoutMs=9"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = err(&output);
     assert!(
@@ -84,7 +84,7 @@ fn a_mount_that_cannot_start_says_why_and_ends_with_status_1() {
         "{said}"
     );
     assert!(
-        said.contains("flag -rdma.enabled=true has no effect"),
+        said.contains("flag -rdma.timeoutMs=9 has no effect: the fabric is off"),
         "{said}"
     );
     assert!(

@@ -111,7 +111,32 @@ impl fmt::Display for Socket<'_> {
     }
 }
 
+/// The host (an IPv6 address without its brackets) and the port of `host:port`, for servers
+/// that have no second port; nothing if `text` is something else.
+pub fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = split(text).ok()?;
+    Some((host, number(port).ok()?))
+}
+
 fn parse(text: &str) -> Result<ServerAddress, &'static str> {
+    let (host, ports) = split(text)?;
+    let (port, grpc_port) = match ports.split_once('.') {
+        Some((http, grpc)) => (number(http)?, number(grpc)?),
+        None => {
+            let port = number(ports)?;
+            let grpc = port.checked_add(GRPC_OFFSET);
+            (port, grpc.ok_or("no gRPC port is 10000 above this one")?)
+        }
+    };
+    Ok(ServerAddress {
+        host: host.into(),
+        port,
+        grpc_port,
+    })
+}
+
+/// The host without brackets, and what follows the colon behind it.
+fn split(text: &str) -> Result<(&str, &str), &'static str> {
     let (host, ports) = text.rsplit_once(':').ok_or("no port in it")?;
     let host = match host.strip_prefix('[') {
         Some(inner) => {
@@ -131,19 +156,7 @@ fn parse(text: &str) -> Result<ServerAddress, &'static str> {
     if host.len() > HOST_MAX || host.contains(is_strange) {
         return Err("the host is no name");
     }
-    let (port, grpc_port) = match ports.split_once('.') {
-        Some((http, grpc)) => (number(http)?, number(grpc)?),
-        None => {
-            let port = number(ports)?;
-            let grpc = port.checked_add(GRPC_OFFSET);
-            (port, grpc.ok_or("no gRPC port is 10000 above this one")?)
-        }
-    };
-    Ok(ServerAddress {
-        host: host.into(),
-        port,
-        grpc_port,
-    })
+    Ok((host, ports))
 }
 
 /// Has no place in a host, and would break the URL it is put into.
@@ -167,6 +180,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn servers_with_one_port_may_have_any() {
+        assert_eq!(host_and_port("a:65535"), Some(("a", 65535)));
+        assert_eq!(host_and_port("[::1]:8081"), Some(("::1", 8081)));
+        for bad in ["a", ":1", "a:0", "a:1.2", "::1:1", "a b:1", "http://a:1"] {
+            assert_eq!(host_and_port(bad), None, "{bad}");
+        }
+    }
 
     fn read(text: &str) -> ServerAddress {
         text.parse().unwrap()

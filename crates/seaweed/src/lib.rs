@@ -33,7 +33,7 @@ pub mod security;
 mod view;
 pub mod volume;
 
-pub use address::{AddressError, ServerAddress};
+pub use address::{AddressError, ServerAddress, host_and_port};
 pub use chunk::{Chunk, ChunkError, CipherKey};
 pub use decode::{DecodeError, MAX_CLEAR, decode_chunk};
 pub use entry::{Entry, EntryError, Remote};

@@ -15,9 +15,10 @@ pub struct Summary {
     pub enabled: bool,
     /// Reads answered, by any route.
     pub total_reads: u64,
-    /// Reads answered over the fabric.
+    /// Reads that had to wait for a sidecar, and for nothing slower.
     pub rdma_reads: u64,
-    /// Reads that wanted the fabric and went over HTTP.
+    /// Fetches of needles, or of parts of them, that the fabric did not deliver and HTTP was
+    /// asked for.
     pub http_fallbacks: u64,
     /// `rdma_reads / total_reads`, in percent.
     pub rdma_ratio_pct: f64,

@@ -7,7 +7,8 @@ use super::head::{Framing, Head};
 use super::pool::Server;
 use super::request::{Ask, Extent};
 use super::wait::Halt;
-use crate::{Destination, RouteError, Stored, Whole};
+use crate::gzip::{self, Deflated, MAX_UNPLANNED};
+use crate::{Destination, RouteError, Stored, Way, Whole, checksum};
 
 /// What to do with the bytes.
 pub(crate) enum Job<'d> {
@@ -107,6 +108,7 @@ fn fill(body: &mut Body<'_, '_>, dst: &mut [u8]) -> Result<Whole, Miss> {
     Ok(Whole {
         len: dst.len(),
         verified: false,
+        way: Way::Http,
     })
 }
 
@@ -128,6 +130,7 @@ fn whole(
         return Ok(Whole {
             len: memory.len(),
             verified: verify(server, needle, head, memory)?,
+            way: Way::Http,
         });
     }
     let Some(stored) = body.read_to_end(MAX_UNPLANNED)? else {
@@ -135,21 +138,21 @@ fn whole(
     };
     let verified = verify(server, needle, head, &stored)?;
     let len = match inflate {
-        true => inflated_len(&stored).ok_or(Halt::Malformed("its gzip stream has no end"))?,
-        false => stored.len() as u64,
-    };
-    let memory = to.memory(len).map_err(|_| refused(len))?;
-    if inflate {
-        let got = libdeflater::Decompressor::new().gzip_decompress(&stored, memory);
-        if got != Ok(memory.len()) {
-            return Err(Halt::Malformed("its gzip stream is damaged").into());
+        true => gzip::inflate(&stored, to).map_err(|failed| match failed {
+            Deflated::Damaged => Halt::Malformed("its gzip stream is damaged").into(),
+            Deflated::Refused(len) => refused(len),
+        })?,
+        false => {
+            let len = stored.len() as u64;
+            let memory = to.memory(len).map_err(|_| refused(len))?;
+            memory.copy_from_slice(&stored);
+            memory.len()
         }
-    } else {
-        memory.copy_from_slice(&stored);
-    }
+    };
     Ok(Whole {
-        len: memory.len(),
+        len,
         verified,
+        way: Way::Http,
     })
 }
 
@@ -159,7 +162,7 @@ fn verify(server: &Server, needle: FileId, head: &Head, stored: &[u8]) -> Result
         return Ok(false);
     };
     let got = seaweed::crc::crc32c(stored);
-    if got != expected && mask(got) != expected {
+    if !checksum::agrees(expected, got) {
         return Err(Miss::Answer(RouteError::Corrupt {
             needle,
             server: server.address.clone(),
@@ -169,19 +172,3 @@ fn verify(server: &Server, needle: FileId, head: &Head, stored: &[u8]) -> Result
     }
     Ok(true)
 }
-
-/// The form in which volumes written before SeaweedFS 3.09 keep a checksum, and in which a
-/// server that streams a large needle repeats it (as in the LevelDB log format).
-fn mask(crc: u32) -> u32 {
-    crc.rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-/// The length a gzip stream of one member, less than 4 GiB, has when inflated (RFC 1952 ISIZE).
-fn inflated_len(stored: &[u8]) -> Option<u64> {
-    stored
-        .last_chunk()
-        .map(|bytes| u32::from_le_bytes(*bytes).into())
-}
-
-/// Longest body taken whose length is not known before, and longest gzip stream inflated here.
-const MAX_UNPLANNED: usize = 256 << 20;

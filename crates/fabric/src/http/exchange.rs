@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::head::{Framing, Head};
 use super::pool::{Server, Servers};
 use super::request::{Ask, Extent, Target, format, split_url};
+use super::resolve::Resolver;
 use super::stats::HttpStats;
 use super::wait::{Halt, Watch};
 use super::wire::{Secure, Wire, server_name};
@@ -134,19 +135,28 @@ impl Client {
     }
 
     fn connect(&self, watch: &Watch<'_>, server: &Server) -> Result<Connection, Halt> {
-        let secure = match &self.tls {
-            None => None,
-            Some(config) => Some(Secure {
-                config: config.clone(),
-                name: server_name(&server.address)?,
-            }),
-        };
-        let wire = server
-            .resolver
-            .try_each(watch, |address| Wire::open(address, secure.as_ref(), watch))?;
+        let tls = self.tls.as_ref();
+        let wire = connect(watch, &server.resolver, &server.address, tls)?;
         self.stats.opened.inc();
         Ok(Connection::new(wire))
     }
+}
+
+/// Connects to `address` (`host:port`), which `resolver` resolves.
+pub(super) fn connect(
+    watch: &Watch<'_>,
+    resolver: &Resolver,
+    address: &str,
+    tls: Option<&Arc<ClientConfig>>,
+) -> Result<Wire, Halt> {
+    let secure = match tls {
+        None => None,
+        Some(config) => Some(Secure {
+            config: config.clone(),
+            name: server_name(address)?,
+        }),
+    };
+    resolver.try_each(watch, |address| Wire::open(address, secure.as_ref(), watch))
 }
 
 fn fault(needle: FileId, server: &Server, halt: Halt) -> RouteError {

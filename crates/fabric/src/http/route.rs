@@ -13,7 +13,7 @@ use super::pool::Servers;
 use super::retry::{Backoff, Turns};
 use super::stats::HttpStats;
 use super::wait::Watch;
-use crate::{Destination, Locate, LocateError, Location, Route, RouteError, Stored, Whole};
+use crate::{Destination, Locate, LocateError, Location, Route, RouteError, Stored, Way, Whole};
 
 /// Needles over HTTP.
 pub struct HttpRoute {
@@ -213,15 +213,15 @@ impl Route for HttpRoute {
         needle: FileId,
         offset: u64,
         dst: &mut [u8],
-    ) -> Result<(), RouteError> {
+    ) -> Result<Way, RouteError> {
         if dst.is_empty() {
-            return Ok(());
+            return Ok(Way::Http);
         }
         let began = Instant::now();
         let done = self.fetch(ctx, needle, &mut Job::Range { offset, dst })?;
         let stats = &self.client.stats;
         stats.delivered(&stats.range_time, done.len, began.elapsed());
-        Ok(())
+        Ok(Way::Http)
     }
 
     fn read_whole(

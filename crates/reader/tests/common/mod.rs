@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use context::Context;
-use fabric::{Destination, Route, RouteError, Stored, Whole};
+use fabric::{Destination, Route, RouteError, Stored, Way, Whole};
 use parking_lot::{Condvar, Mutex};
 use reader::{ReadError, Reader, ReaderConfig, Sink, Stream};
 use seaweed::{Chunk, CipherKey, FileId, FileView};
@@ -149,7 +149,7 @@ impl Route for Shelf {
         needle: FileId,
         offset: u64,
         dst: &mut [u8],
-    ) -> Result<(), RouteError> {
+    ) -> Result<Way, RouteError> {
         self.ranges.fetch_add(1, Ordering::Relaxed);
         let stored = self.enter(ctx, needle)?;
         let wanted = stored
@@ -163,7 +163,7 @@ impl Route for Shelf {
             })?;
         dst.copy_from_slice(wanted);
         self.bytes.fetch_add(dst.len() as u64, Ordering::Relaxed);
-        Ok(())
+        Ok(Way::Http)
     }
 
     fn read_whole(
@@ -186,6 +186,7 @@ impl Route for Shelf {
         Ok(Whole {
             len,
             verified: !self.unverified.load(Ordering::Relaxed),
+            way: Way::Http,
         })
     }
 }

@@ -40,16 +40,6 @@ pub enum FlagError {
         /// What would be allowed.
         expected: String,
     },
-    /// A value that this version cannot honour without harm.
-    #[error("flag -{name}={value} cannot be honoured by this version: {reason}")]
-    Refused {
-        /// The flag.
-        name: &'static str,
-        /// As it was written.
-        value: String,
-        /// Why not.
-        reason: &'static str,
-    },
     /// A first word that names no subcommand.
     #[error("subcommand {name:?} does not exist{}", nearest_command(.nearest))]
     UnknownCommand {

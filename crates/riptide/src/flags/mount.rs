@@ -6,7 +6,7 @@ use crate::flags::{Flag, Section};
 const READ_ONLY: &str = "this version mounts read-only";
 const GO_ONLY: &str = "it belongs to the Go program";
 const NO_PEERS: &str = "chunks are not shared between mounts in this version";
-const NO_FABRIC: &str = "there is no fabric in this version yet: reads go over HTTP";
+const NO_FABRIC: &str = "the fabric is off";
 
 /// Largest number of MiB a flag takes: a TiB of MiBs, so that bytes fit in 64 bits.
 const MAX_MIB: i64 = 1 << 40;
@@ -155,36 +155,31 @@ pub static FABRIC: Section = Section {
     title: "Fabric",
     flags: &[
         Flag::switch("rdma.enabled")
-            .help("Read over the fabric where there is a sidecar.")
-            .old()
-            .ignored(NO_FABRIC),
+            .help("Read over the fabric (RDMA, shared memory or TCP) where a volume server has a sidecar.")
+            .old(),
         Flag::text("rdma.sidecar")
-            .help("Sidecars as host:port, separated by commas.")
+            .help("Sidecars as host:port, separated by commas; auto or nothing for those that registered at the filer.")
             .old()
-            .ignored(NO_FABRIC),
+            .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("rdma.fallback")
             .default("true")
-            .help("Read over HTTP when the fabric fails.")
+            .help("Read over HTTP what the fabric does not deliver; with false such a read fails with EIO, and the mount starts only if a sidecar is healthy.")
             .old()
-            .refused(
-                "false",
-                "there is no fabric yet, so that without HTTP nothing could be read",
-                NO_FABRIC,
-            ),
+            .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("rdma.readOnly")
             .help("Use the fabric for reads only.")
             .old()
-            .ignored(NO_FABRIC),
-        Flag::int("rdma.maxConcurrent", 1, MANY)
+            .ignored("nothing is written over the fabric"),
+        Flag::int("rdma.maxConcurrent", 1, 4096)
             .default("64")
-            .help("How many fabric operations may be under way.")
+            .help("How many reads may be under way at one sidecar; each keeps a connection.")
             .old()
-            .ignored(NO_FABRIC),
-        Flag::int("rdma.timeoutMs", 1, MANY)
+            .needs("rdma.enabled", NO_FABRIC),
+        Flag::int("rdma.timeoutMs", 1, 3_600_000)
             .default("5000")
-            .help("Milliseconds after which a fabric operation has failed.")
+            .help("Milliseconds after which a read over the fabric has failed.")
             .old()
-            .ignored(NO_FABRIC),
+            .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("peer.enable")
             .help("Share cached chunks with other mounts.")
             .ignored(NO_PEERS),

@@ -120,9 +120,8 @@ impl Values {
         Ok(Self(values))
     }
 
-    /// Looks at each flag that differs from its default and that this version does not
-    /// honour: an error where that would do harm, a warning for each other one.
-    pub fn check_states(&self, sections: &[&'static Section]) -> Result<Vec<Warning>, FlagError> {
+    /// A warning for each flag that differs from its default and has no effect.
+    pub fn warnings(&self, sections: &[&'static Section]) -> Vec<Warning> {
         let mut warnings = Vec::new();
         for flag in flags(sections) {
             let Some(value) = self.0.get(flag.name) else {
@@ -131,26 +130,19 @@ impl Values {
             if *value == Value::default_of(flag) {
                 continue;
             }
-            let shown = value.to_string();
             let reason = match flag.state {
                 State::Honoured => continue,
                 State::Ignored(reason) => reason,
-                State::Refused { value, reason, .. } if shown == value => {
-                    return Err(FlagError::Refused {
-                        name: flag.name,
-                        value: shown,
-                        reason,
-                    });
-                }
-                State::Refused { otherwise, .. } => otherwise,
+                State::Needs { switch, .. } if self.switch(switch) => continue,
+                State::Needs { otherwise, .. } => otherwise,
             };
             warnings.push(Warning {
                 name: flag.name,
-                value: shown,
+                value: value.to_string(),
                 reason,
             });
         }
-        Ok(warnings)
+        warnings
     }
 
     /// A switch.

@@ -61,7 +61,7 @@ fn row(out: &mut String, flag: &Flag) {
         Origin::OldWeed => marks.push("≤ 4.44"),
         Origin::Riptide => marks.push("ours"),
     }
-    if flag.state != State::Honoured {
+    if matches!(flag.state, State::Ignored(_)) {
         marks.push("*no effect*");
     }
     let _ = writeln!(

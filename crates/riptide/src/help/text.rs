@@ -152,6 +152,6 @@ mod tests {
                 assert!(text.contains(&explanation(flag)), "{}", flag.name);
             }
         }
-        assert!(text.contains("false is refused: there is no fabric yet"));
+        assert!(text.contains("has failed. Needs -rdma.enabled."));
     }
 }

@@ -4,7 +4,10 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use seaweed::host_and_port;
+
 use crate::flags::{FlagError, Values};
+use crate::options::Sidecars;
 
 /// Replaces a leading `~`, which a shell leaves alone in `-dir=~/x`.
 pub(super) fn expand_home(path: &Path, home: Option<OsString>) -> PathBuf {
@@ -84,6 +87,27 @@ pub(super) fn id_pairs(name: &'static str, text: &str) -> Result<Vec<(u32, u32)>
     }
     Ok(pairs)
 }
+
+pub(super) fn sidecars(text: &str) -> Result<Sidecars, FlagError> {
+    let members = text.split(',').map(str::trim);
+    let members: Vec<_> = members.filter(|member| !member.is_empty()).collect();
+    match members[..] {
+        [] if text.is_empty() => Ok(Sidecars::Registered),
+        [word] if word == AUTO => Ok(Sidecars::Registered),
+        [] => Err(()),
+        _ if members.iter().any(|member| host_and_port(member).is_none()) => Err(()),
+        _ => Ok(Sidecars::Listed(
+            members.into_iter().map(str::to_owned).collect(),
+        )),
+    }
+    .map_err(|()| {
+        let expected = format!("{AUTO}, or host:port of each sidecar, separated by commas");
+        FlagError::bad("rdma.sidecar", text, expected)
+    })
+}
+
+/// Stands for whatever sidecars there are.
+const AUTO: &str = "auto";
 
 pub(super) fn metrics(values: &Values) -> Result<Option<SocketAddr>, FlagError> {
     let text = values.text("metricsIp")?;

@@ -9,8 +9,11 @@ use crate::flags::mount::ALL;
 use crate::flags::{Kind, Origin, State, flags};
 
 fn options(given: &[(&str, &str)]) -> Result<MountOptions, FlagError> {
-    let given = given.iter().map(|(name, text)| (*name, OsStr::new(*text)));
-    MountOptions::from_values(&Values::new(&ALL, given)?)
+    MountOptions::from_values(&Values::new(&ALL, given.iter().map(os))?)
+}
+
+fn os<'a>((name, text): &(&'a str, &'a str)) -> (&'a str, &'a OsStr) {
+    (name, OsStr::new(*text))
 }
 
 /// A value other than the default for each honoured flag that a rule cannot make up.
@@ -25,6 +28,7 @@ fn sample(name: &str) -> Option<&'static str> {
         "volumeServerAccess" => "filerProxy",
         "concurrentReaders" => "3",
         "metricsIp" => "::1",
+        "rdma.sidecar" => "a:1,[::1]:2",
         _ => return None,
     })
 }
@@ -34,7 +38,7 @@ fn every_honoured_flag_changes_something_and_no_other_does() {
     // These are honoured elsewhere: by `invocation` and by `LogOptions`.
     let elsewhere = ["options", "v", "debug.fuse"];
     let port = ("metricsPort", "9");
-    let plain = format!("{:?}", options(&[port]).unwrap());
+    let plain = |base: &[(&str, &str)]| format!("{:?}", options(base).unwrap());
     for flag in flags(&ALL).filter(|flag| !elsewhere.contains(&flag.name)) {
         let text = sample(flag.name).unwrap_or(match flag.kind {
             Kind::Bool if flag.default == "true" => "false",
@@ -43,14 +47,21 @@ fn every_honoured_flag_changes_something_and_no_other_does() {
             Kind::Duration => "12s",
             _ => "other",
         });
-        let changed = format!("{:?}", options(&[port, (flag.name, text)]).unwrap());
-        let honoured = flag.state == State::Honoured;
-        assert_eq!(honoured, changed != plain, "-{}={text}", flag.name);
-        let values = Values::new(&ALL, [(flag.name, OsStr::new(text))]).unwrap();
-        match values.check_states(&ALL) {
-            Ok(warnings) if honoured => assert_eq!(warnings, []),
-            Ok(warnings) => assert_eq!(warnings[0].name, flag.name),
-            Err(error) => assert!(matches!(flag.state, State::Refused { .. }), "{error}"),
+        let given = (flag.name, text);
+        let has_effect = |base: &[(&str, &str)]| {
+            let changed = plain(base) != plain(&[base, &[given]].concat());
+            let values = Values::new(&ALL, base.iter().chain([&given]).map(os)).unwrap();
+            let warnings = values.warnings(&ALL);
+            assert_eq!(warnings.is_empty(), changed, "-{}={text}", flag.name);
+            assert!(warnings.iter().all(|warning| warning.name == flag.name));
+            changed
+        };
+        match flag.state {
+            State::Honoured => assert!(has_effect(&[port]) || elsewhere.contains(&flag.name)),
+            State::Ignored(_) => assert!(!has_effect(&[port])),
+            State::Needs { switch, .. } => {
+                assert!(!has_effect(&[port]) && has_effect(&[port, (switch, "true")]));
+            }
         }
     }
 }
@@ -159,29 +170,39 @@ fn a_bad_value_is_named_with_its_flag_and_what_is_allowed() {
 }
 
 #[test]
-fn a_strict_fabric_is_refused_and_a_lenient_one_warned_of() {
-    let check = |given: &[(&str, &str)]| {
-        let given = given.iter().map(|(name, text)| (*name, OsStr::new(*text)));
-        Values::new(&ALL, given).unwrap().check_states(&ALL)
+fn the_fabric_is_off_by_default_and_has_the_defaults_of_weed_when_it_is_on() {
+    assert_eq!(options(&[("rdma.fallback", "false")]).unwrap().fabric, None);
+    let on = |sidecars| options(&[("rdma.enabled", "true"), ("rdma.sidecar", sidecars)]);
+    let fabric = on("").unwrap().fabric.unwrap();
+    let expected = FabricOptions {
+        sidecars: Sidecars::Registered,
+        fallback: true,
+        max_concurrent: 64,
+        timeout: Duration::from_secs(5),
     };
-    let error = check(&[("rdma.enabled", "true"), ("rdma.fallback", "false")]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("flag -rdma.fallback=false cannot be honoured")
-    );
-    let warnings = check(&[("rdma.enabled", "true"), ("rdma.fallback", "true")]).unwrap();
+    assert_eq!(fabric, expected);
+    assert_eq!(on("auto").unwrap().fabric, Some(expected));
+    let listed = on(" a:1 , [::1]:8081,").unwrap().fabric.unwrap().sidecars;
     assert_eq!(
-        warnings[0].to_string(),
-        "flag -rdma.enabled=true has no effect: there is no fabric in this version yet: reads go over HTTP"
+        listed,
+        Sidecars::Listed(vec!["a:1".into(), "[::1]:8081".into()])
     );
-    assert_eq!(warnings.len(), 1);
-    assert_eq!(
-        flags(&ALL)
-            .filter(|flag| flag.origin == Origin::OldWeed)
-            .count(),
-        6
-    );
+    for bad in [
+        "a",
+        "auto,a:1",
+        "a:0",
+        "a:65536",
+        "::1:8081",
+        ",",
+        "a:1/x",
+        "http://a:1",
+    ] {
+        let error = on(bad).unwrap_err().to_string();
+        let start = format!("flag -rdma.sidecar: {bad:?} is not allowed: expected auto, or ");
+        assert!(error.starts_with(&start), "{error}");
+    }
+    let old = flags(&ALL).filter(|flag| flag.origin == Origin::OldWeed);
+    assert_eq!(old.count(), 6);
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! The open lanes to one sidecar that nobody uses at the moment.
+//!
+//! The lane used last is used next: it is warm, on both sides, and those that a quieter time does
+//! not need grow old at the bottom and are closed. How many are in use is bounded elsewhere, by the
+//! permits of the [`Policy`](crate::client::Policy).
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::lane::{Answered, Inbox, Lane};
+
+/// How long an idle lane is kept. It is a descriptor here, and a connection in the server's books.
+const KEEP: Duration = Duration::from_secs(30);
+
+/// Idle lanes, the one used last on top.
+#[derive(Default)]
+pub(crate) struct Lanes(Mutex<Vec<Idle>>);
+
+struct Idle {
+    lane: Box<dyn Lane>,
+    since: Instant,
+}
+
+impl Lanes {
+    /// The lane that was used last and is still good, if there is one.
+    pub(crate) fn take(&self) -> Option<Box<dyn Lane>> {
+        loop {
+            let mut idle = self.0.lock().pop()?;
+            if matches!(idle.lane.advance(&mut Nobody), Ok(true)) {
+                return Some(idle.lane);
+            }
+            // The sidecar closed it, or is gone, and the others most likely with it; each is
+            // asked when its turn comes.
+            close(idle);
+        }
+    }
+
+    /// Keeps a lane on which nothing is in flight.
+    pub(crate) fn keep(&self, lane: Box<dyn Lane>) {
+        let since = Instant::now();
+        self.0.lock().push(Idle { lane, since });
+    }
+
+    /// Closes lanes that nobody took for too long.
+    pub(crate) fn close_old(&self) {
+        let mut idle = self.0.lock();
+        let old = |idle: &&Idle| idle.since.elapsed() >= KEEP;
+        // The older ones lie below.
+        let count = idle.iter().take_while(old).count();
+        let old: Vec<_> = idle.drain(..count).collect();
+        drop(idle);
+        old.into_iter().for_each(close);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.0.get_mut().drain(..).for_each(close);
+    }
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lanes({} idle)", self.count())
+    }
+}
+
+fn close(idle: Idle) {
+    // Nothing is in flight on it, so that nothing may still be written.
+    drop(idle.lane.close());
+}
+
+/// Expects no answer.
+struct Nobody;
+
+impl Inbox for Nobody {
+    fn memory(&mut self, _: &Answered) -> Option<&mut [u8]> {
+        None
+    }
+
+    fn done(&mut self, _: &Answered) {}
+}

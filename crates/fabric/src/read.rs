@@ -1,0 +1,315 @@
+//! Reads over the fabric, on the thread that wants the bytes.
+//!
+//! A [`Call`](crate::client::Call) decides whom to ask, for how long, and whom else; here its
+//! decisions meet lanes and the clock. The thread takes an idle lane of the chosen sidecar, or opens
+//! one, sends the question, waits in poll(2) on the lane and on the request's interrupt, and receives
+//! by itself: there is nobody to hand over to.
+//!
+//! Every answer is compared with its checksum before anybody sees a byte of it. That of a whole
+//! needle is the one the volume keeps, so it covers the disk, the sidecar and the way; that of a
+//! range covers the way.
+//!
+//! What does not come is [`Missed`] with a reason, at the latest after the configured timeout. What to
+//! do then is not decided here (see [`TieredRoute`](crate::TieredRoute)).
+
+mod attempt;
+mod drive;
+mod missed;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::stats::{Export, Exporter};
+use context::Context;
+use seaweed::FileId;
+
+use crate::carrier::{Dial, DialError};
+use crate::client::{Policy, Reason};
+use crate::lane::Lane;
+use crate::memory::Arena;
+use crate::peers::{Peer, Peers};
+use crate::wire::{Answer, MAX_READ, Status};
+use crate::{Destination, Locate, LocateError, Stored, UpTo};
+use drive::{Drive, Told};
+use wanted::Wanted;
+
+pub use missed::Missed;
+pub use stats::FabricStats;
+
+/// Longest part of a range that is asked for at a time. Ranges longer than what a FUSE request
+/// or a reader's piece has are not worth more memory.
+const PART: usize = 8 << 20;
+/// What is asked for when nobody knows how long a needle is; most lists of chunks are shorter.
+const GUESS: u32 = 64 << 10;
+/// Longest needle that is inflated only to cut a range out of it.
+const MAX_CUT: u64 = 64 << 20;
+
+/// What a [`FabricRoute`] is made of.
+#[derive(Clone)]
+pub struct FabricConfig {
+    /// What all reads share.
+    pub policy: Arc<Policy>,
+    /// The sidecars.
+    pub peers: Arc<Peers>,
+    /// Which volume servers have a volume.
+    pub locate: Arc<dyn Locate>,
+    /// Opens lanes.
+    pub dial: Arc<dyn Dial>,
+    /// Memory that sidecars may write to, which is the one that `dial` offers them.
+    pub arena: Option<Arena>,
+}
+
+/// Needles over the fabric.
+pub struct FabricRoute {
+    policy: Arc<Policy>,
+    peers: Arc<Peers>,
+    locate: Arc<dyn Locate>,
+    dial: Arc<dyn Dial>,
+    arena: Option<Arena>,
+    stats: Arc<FabricStats>,
+    id: AtomicU64,
+}
+
+impl FabricRoute {
+    /// A route without lanes; they are opened as they are needed.
+    pub fn new(config: FabricConfig) -> Self {
+        let FabricConfig {
+            policy,
+            peers,
+            locate,
+            dial,
+            arena,
+        } = config;
+        Self {
+            policy,
+            peers,
+            locate,
+            dial,
+            arena,
+            stats: Arc::default(),
+            id: AtomicU64::new(1),
+        }
+    }
+
+    /// Its numbers.
+    pub fn stats(&self) -> &Arc<FabricStats> {
+        &self.stats
+    }
+
+    /// What a read may take.
+    pub fn timeout(&self) -> Duration {
+        self.policy.config().timeout
+    }
+
+    /// The sidecars it knows.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
+    }
+
+    /// Fills `dst` with the clear data of `needle` from byte `offset` on, as
+    /// [`Route::read_at`](crate::Route::read_at) does.
+    ///
+    /// # Errors
+    /// See [`Missed`].
+    pub fn read_at(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        dst: &mut [u8],
+    ) -> Result<(), Missed> {
+        let mut offset = offset;
+        for part in dst.chunks_mut(PART) {
+            let len = part.len() as u64;
+            let mut wanted = Wanted::Range { offset, dst: part };
+            match self.ask(ctx, needle, &mut wanted)? {
+                Told::Delivered(_) => {}
+                Told::Otherwise(answer) if answer.status == Status::Gzip => {
+                    let Wanted::Range { dst, .. } = wanted else {
+                        return Err(Missed::PastEnd);
+                    };
+                    self.cut(ctx, needle, offset, dst, &answer)?;
+                }
+                Told::Otherwise(answer) => return Err(otherwise(&answer)),
+            }
+            offset += len;
+        }
+        Ok(())
+    }
+
+    /// Fetches all data of `needle` and compares it with the checksum that the volume keeps, as
+    /// [`Route::read_whole`](crate::Route::read_whole) does; how many bytes.
+    ///
+    /// # Errors
+    /// See [`Missed`].
+    pub fn read_whole(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        form: Stored,
+        to: &mut dyn Destination,
+    ) -> Result<usize, Missed> {
+        let likely = to.likely().map(|len| len.clamp(1, MAX_READ) as u32);
+        let room = likely.unwrap_or(GUESS);
+        let mut wanted = Wanted::Whole { form, room, to };
+        let answer = match self.ask(ctx, needle, &mut wanted)? {
+            Told::Delivered(len) => return Ok(len),
+            Told::Otherwise(answer) if answer.status == Status::TooLarge => answer,
+            Told::Otherwise(answer) => return Err(otherwise(&answer)),
+        };
+        // Now its length is known. A needle never changes.
+        let room = match u32::try_from(answer.stored) {
+            Ok(stored) if u64::from(stored) <= MAX_READ && stored > room => stored,
+            _ => return Err(Missed::TooLarge),
+        };
+        if !wanted.inflates(&answer) {
+            wanted.memory(room as usize)?;
+        }
+        if let Wanted::Whole { room: asked, .. } = &mut wanted {
+            *asked = room;
+        }
+        match self.ask(ctx, needle, &mut wanted)? {
+            Told::Delivered(len) => Ok(len),
+            Told::Otherwise(answer) => Err(otherwise(&answer)),
+        }
+    }
+
+    /// Opens a lane to `peer` and closes it again, to see whether it can be done.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub fn try_out(&self, ctx: &Context<'_>, peer: &Peer) -> Result<&'static str, DialError> {
+        let lane = self.open(ctx, peer)?;
+        let carrier = lane.carrier();
+        peer.kept.lanes.keep(lane);
+        Ok(carrier)
+    }
+
+    /// Housekeeping, to be called every second or so: closes lanes that nobody needs and gives
+    /// memory back.
+    pub fn tidy(&self) {
+        for peer in self.peers.all() {
+            peer.kept.lanes.close_old();
+        }
+        if let Some(arena) = &self.arena {
+            arena.tidy();
+        }
+    }
+
+    /// A range out of a needle that is stored compressed: all of it has to be inflated.
+    fn cut(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        dst: &mut [u8],
+        answer: &Answer,
+    ) -> Result<(), Missed> {
+        if answer.stored > MAX_CUT {
+            return Err(Missed::TooLarge);
+        }
+        let mut all = UpTo::new(crate::gzip::MAX_UNPLANNED);
+        let mut wanted = Wanted::Whole {
+            form: Stored::Plain,
+            room: answer.stored.max(1) as u32, // at most MAX_CUT
+            to: &mut all,
+        };
+        match self.ask(ctx, needle, &mut wanted)? {
+            Told::Delivered(_) => {}
+            Told::Otherwise(answer) => return Err(otherwise(&answer)),
+        }
+        let from = usize::try_from(offset).map_err(|_| Missed::PastEnd)?;
+        let clear = all.bytes.get(from..).and_then(|rest| rest.get(..dst.len()));
+        dst.copy_from_slice(clear.ok_or(Missed::PastEnd)?);
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        wanted: &mut Wanted<'_>,
+    ) -> Result<Told, Missed> {
+        let peers = self.candidates(ctx, needle.volume)?;
+        if peers.is_empty() {
+            return Err(Missed::Fallback(Reason::NoSidecar));
+        }
+        Drive::new(self, ctx, needle, wanted, peers).run()
+    }
+
+    fn candidates(&self, ctx: &Context<'_>, volume: u32) -> Result<Vec<Arc<Peer>>, Missed> {
+        if self.peers.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.locate.locate(ctx, volume) {
+            Ok(locations) => Ok(self.peers.beside(&locations)),
+            Err(LocateError::Stopped(why)) => Err(Missed::Stopped(why)),
+            // Nobody can say, but a sidecar may have said.
+            Err(_) => Ok(self.peers.with_volume(volume)),
+        }
+    }
+
+    fn open(&self, ctx: &Context<'_>, peer: &Peer) -> Result<Box<dyn Lane>, DialError> {
+        match self.dial.dial(ctx, &peer.announced.fabric) {
+            Ok(lane) => {
+                self.stats.opened.inc();
+                peer.forget_trouble();
+                Ok(lane)
+            }
+            Err(error) => {
+                if !matches!(error, DialError::Stopped(_)) {
+                    peer.tell_trouble(error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn next_id(&self) -> u64 {
+        self.id.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Export for FabricRoute {
+    fn export(&self, to: &mut dyn Exporter) {
+        self.stats.export(to);
+        if let Some(arena) = &self.arena {
+            arena.stats().export(to);
+        }
+        let now = std::time::Instant::now();
+        let in_flight = self.policy.in_flight() as f64;
+        to.gauge("fabric_reads_in_flight", "Reads under way.", &[], in_flight);
+        for peer in self.peers.all() {
+            let labels = [("sidecar", peer.name())];
+            let closed = f64::from(u8::from(!peer.health.is_left_alone(now)));
+            let help = "1 if the sidecar is used, 0 while it is left alone after failures.";
+            to.gauge("fabric_sidecar_usable", help, &labels, closed);
+            let idle = peer.kept.lanes.count() as f64;
+            to.gauge("fabric_lanes_idle", "Lanes kept for later.", &labels, idle);
+            let in_flight = peer.health.in_flight() as f64;
+            let help = "Reads that the sidecar was given.";
+            to.gauge("fabric_sidecar_in_flight", help, &labels, in_flight);
+        }
+    }
+}
+
+impl std::fmt::Debug for FabricRoute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FabricRoute")
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an answer without bytes means when nothing else is worth asking for.
+fn otherwise(answer: &Answer) -> Missed {
+    match answer.status {
+        Status::PastEnd => Missed::PastEnd,
+        _ => Missed::TooLarge,
+    }
+}

@@ -1,0 +1,244 @@
+//! Does what a [`Call`] decides, with real lanes and the real clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use context::{Context, Stopped};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use seaweed::FileId;
+
+use super::attempt::{Attempt, Question, item};
+use super::wanted::Wanted;
+use super::{FabricRoute, Missed};
+use crate::carrier::DialError;
+use crate::client::{Call, Reason, Step, Verdict};
+use crate::lane::{Broken, Lane};
+use crate::peers::Peer;
+use crate::wire::{Answer, Status};
+
+/// What the fabric has to say.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The bytes are where they were wanted; so many.
+    Delivered(usize),
+    /// What else to ask for.
+    Otherwise(Answer),
+}
+
+/// A read that is under way.
+pub(super) struct Drive<'r, 'w, 'd> {
+    route: &'r FabricRoute,
+    ctx: Context<'r>,
+    needle: FileId,
+    wanted: &'w mut Wanted<'d>,
+    peers: Vec<Arc<Peer>>,
+    running: Vec<Attempt>,
+    /// Answered, until the call has decided which of them counts.
+    answered: Vec<Attempt>,
+}
+
+impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
+    /// A read from any of `peers`.
+    pub(super) fn new(
+        route: &'r FabricRoute,
+        ctx: &Context<'r>,
+        needle: FileId,
+        wanted: &'w mut Wanted<'d>,
+        peers: Vec<Arc<Peer>>,
+    ) -> Self {
+        Self {
+            route,
+            ctx: *ctx,
+            needle,
+            wanted,
+            peers,
+            running: Vec::new(),
+            answered: Vec::new(),
+        }
+    }
+
+    /// Reads until there is a verdict. Whatever is on its way when it ends is given up.
+    pub(super) fn run(mut self) -> Result<Told, Missed> {
+        let began = Instant::now();
+        let candidates = self.peers.iter().map(|peer| peer.candidate()).collect();
+        let bytes = u64::from(self.wanted.extent().room());
+        let policy = Arc::clone(&self.route.policy);
+        let mut call = Call::new(policy, candidates, self.needle.volume, bytes, began);
+        loop {
+            match call.next(Instant::now()) {
+                Step::Start { attempt, candidate } => {
+                    if let Err(reason) = self.start(attempt, candidate)? {
+                        call.broken(attempt, reason, Instant::now());
+                    }
+                }
+                Step::Wait { until } => {
+                    self.wait(until).map_err(Missed::Stopped)?;
+                    self.advance(&mut call)?;
+                }
+                Step::Abandon { attempt } => {
+                    // Dropping it closes the lane, and quarantines what it had offered.
+                    self.running.retain(|running| running.number != attempt);
+                    self.route.stats.abandoned.inc();
+                }
+                Step::Finish(verdict) => return self.finish(verdict, began),
+            }
+        }
+    }
+
+    fn start(&mut self, number: u32, candidate: usize) -> Result<Result<(), Reason>, Missed> {
+        let peer = Arc::clone(&self.peers[candidate]);
+        let is_hedge = !self.running.is_empty();
+        if is_hedge {
+            self.route.stats.hedges.inc();
+        }
+        let lane = match self.lane(&peer)? {
+            Ok(lane) => lane,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if u64::from(self.wanted.extent().room()) > lane.limits().max_read {
+            peer.kept.lanes.keep(lane);
+            return Ok(Err(Reason::Declined));
+        }
+        let question = Question {
+            number,
+            id: self.route.next_id(),
+            item: item(self.needle, self.wanted),
+            // Only one may write to the caller's memory.
+            is_direct: !self.running.iter().any(Attempt::is_direct),
+            is_hedge,
+        };
+        let arena = self.route.arena.as_ref();
+        match Attempt::start(Arc::clone(&peer), lane, arena, question) {
+            Ok(attempt) => self.running.push(attempt),
+            Err(broken) => return Ok(Err(self.broken(&peer, &broken))),
+        }
+        Ok(Ok(()))
+    }
+
+    /// A lane to `peer`, kept or new.
+    fn lane(&self, peer: &Peer) -> Result<Result<Box<dyn Lane>, Reason>, Missed> {
+        if let Some(lane) = peer.kept.lanes.take() {
+            return Ok(Ok(lane));
+        }
+        let error = match self.route.open(&self.ctx, peer) {
+            Ok(lane) => return Ok(Ok(lane)),
+            Err(error) => error,
+        };
+        self.ctx.check().map_err(Missed::Stopped)?;
+        self.route.peers.look_again();
+        let refused = |attempt: &crate::carrier::Attempt| matches!(attempt.why, Broken::Refused(_));
+        Ok(Err(match error {
+            DialError::Failed(attempts) if attempts.iter().any(refused) => Reason::Refused,
+            DialError::Version(_) => Reason::Refused,
+            DialError::Failed(_) | DialError::Stopped(_) => Reason::Unreachable,
+        }))
+    }
+
+    /// Waits for a lane to have something to say, the caller to give up, or `until`.
+    fn wait(&self, until: Instant) -> Result<(), Stopped> {
+        let until = until.min(self.ctx.deadline());
+        let left = until.saturating_duration_since(Instant::now());
+        let lanes = self.running.iter().filter_map(Attempt::lane);
+        let mut fds: Vec<_> = lanes
+            .map(|lane| {
+                let (fd, what) = lane.wait_on();
+                PollFd::from_borrowed_fd(fd, what)
+            })
+            .collect();
+        if let Some(interrupt) = self.ctx.interrupt() {
+            fds.push(PollFd::new(interrupt, PollFlags::IN));
+        }
+        // A failure to wait is like nothing having come: the loop looks at the clock.
+        let _ = poll(&mut fds, Some(&timespec(left)));
+        self.ctx.check()
+    }
+
+    fn advance(&mut self, call: &mut Call) -> Result<(), Missed> {
+        let mut at = 0;
+        while at < self.running.len() {
+            match self.running[at].advance(self.wanted) {
+                Ok(None) => at += 1,
+                Ok(Some(answer)) => {
+                    let attempt = self.running.remove(at);
+                    self.answered(call, attempt, &answer)?;
+                }
+                Err(broken) => {
+                    let attempt = self.running.remove(at);
+                    let reason = self.broken(&attempt.peer, &broken);
+                    call.broken(attempt.number, reason, Instant::now());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(
+        &mut self,
+        call: &mut Call,
+        attempt: Attempt,
+        answer: &Answer,
+    ) -> Result<(), Missed> {
+        if let Some(missed) = attempt.missed() {
+            return Err(missed);
+        }
+        let is_right = attempt.is_right(self.wanted);
+        if answer.status == Status::Done && !is_right {
+            self.route.stats.corrupt.inc();
+            tracing::warn!(
+                sidecar = attempt.peer.name(),
+                carrier = attempt.carrier(),
+                needle = %self.needle,
+                "the bytes that came have another checksum"
+            );
+        }
+        if answer.status == Status::NotHere {
+            self.route.peers.look_again();
+        }
+        call.answered(attempt.number, answer, is_right, Instant::now());
+        self.answered.push(attempt);
+        Ok(())
+    }
+
+    /// A lane to `peer` is of no use any more.
+    fn broken(&self, peer: &Peer, broken: &Broken) -> Reason {
+        tracing::debug!(sidecar = peer.name(), %broken, "lane broke");
+        self.route.peers.look_again();
+        Reason::from(broken)
+    }
+
+    fn finish(mut self, verdict: Verdict, began: Instant) -> Result<Told, Missed> {
+        let mut take = |number: u32| {
+            let at = self.answered.iter().position(|one| one.number == number);
+            at.map(|at| self.answered.swap_remove(at))
+        };
+        match verdict {
+            Verdict::Delivered { attempt } => {
+                let Some(attempt) = take(attempt) else {
+                    return Err(Missed::Fallback(Reason::Broken));
+                };
+                let (carrier, is_hedge) = (attempt.carrier(), attempt.is_hedge);
+                let len = attempt.deliver(self.wanted)?;
+                let stats = &self.route.stats;
+                stats.delivered(carrier, len, began.elapsed());
+                if is_hedge {
+                    stats.hedges_won.inc();
+                }
+                Ok(Told::Delivered(len))
+            }
+            Verdict::Told { attempt } => match take(attempt).and_then(|one| one.answer()) {
+                Some(answer) => Ok(Told::Otherwise(answer)),
+                None => Err(Missed::Fallback(Reason::Broken)),
+            },
+            Verdict::Absent => Err(Missed::Absent),
+            Verdict::Suspect => Err(Missed::Suspect),
+            Verdict::Fallback(reason) => Err(Missed::Fallback(reason)),
+        }
+    }
+}
+
+fn timespec(left: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    }
+}

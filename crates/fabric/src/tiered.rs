@@ -1,0 +1,161 @@
+//! The fabric first, HTTP after.
+//!
+//! What the fabric does not deliver is asked for over HTTP at once, and counted by the reason. One
+//! thing must not be lost on the way: when a sidecar has seen that the stored bytes are damaged, or
+//! what it sent was, then a range read over HTTP would not notice, for ranges have no checksum. Such
+//! a read fetches the whole needle, whose checksum is compared, and cuts the range out of it.
+//!
+//! Without fallback nothing goes over HTTP: a read that the fabric does not deliver fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use context::Context;
+use seaweed::FileId;
+
+use crate::client::Reason;
+use crate::gzip::MAX_UNPLANNED;
+use crate::{Destination, FabricRoute, Missed, Route, RouteError, Stored, UpTo, Way, Whole};
+
+/// Without fallback: pause before a sidecar that has too much to do, or of which too much is
+/// wanted, is asked again. Neither is a failure.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Needles over the fabric, or else over HTTP.
+#[derive(Debug)]
+pub struct TieredRoute<H> {
+    fabric: Arc<FabricRoute>,
+    http: H,
+    fallback: bool,
+}
+
+impl<H: Route> TieredRoute<H> {
+    /// Asks `fabric`, and `http` if that does not help and `fallback` allows.
+    pub fn new(fabric: Arc<FabricRoute>, http: H, fallback: bool) -> Self {
+        Self {
+            fabric,
+            http,
+            fallback,
+        }
+    }
+
+    /// One read over the fabric; without fallback again and again while it is merely busy.
+    fn over_fabric<T>(
+        &self,
+        ctx: &Context<'_>,
+        mut read: impl FnMut() -> Result<T, Missed>,
+    ) -> Result<T, Missed> {
+        let until = ctx.at_most(self.fabric.timeout());
+        loop {
+            let missed = match read() {
+                Ok(done) => return Ok(done),
+                Err(missed) => missed,
+            };
+            let is_busy = matches!(missed, Missed::Fallback(Reason::Busy | Reason::NoPermit));
+            if self.fallback || !is_busy || until.remaining() < PAUSE {
+                return Err(missed);
+            }
+            ctx.sleep(PAUSE).map_err(Missed::Stopped)?;
+        }
+    }
+
+    /// What is left to do: `Ok` if HTTP is to be asked.
+    fn give_up(&self, needle: FileId, missed: Missed) -> Result<Missed, RouteError> {
+        match missed {
+            Missed::Stopped(why) => return Err(RouteError::stopped(needle, why)),
+            Missed::Refused { len } => return Err(RouteError::Refused { needle, len }),
+            _ => self.fabric.stats().count(&missed),
+        }
+        if self.fallback {
+            tracing::debug!(%needle, reason = missed.kind(), "over HTTP instead");
+            return Ok(missed);
+        }
+        Err(match missed {
+            Missed::Absent => RouteError::NotFound { needle },
+            _ => RouteError::Fabric {
+                needle,
+                why: missed.words(),
+            },
+        })
+    }
+
+    /// A range whose bytes are known to be right, since one copy is known to be damaged.
+    fn read_verified(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        dst: &mut [u8],
+    ) -> Result<Way, RouteError> {
+        let mut all = UpTo::new(MAX_UNPLANNED);
+        let whole = self.http.read_whole(ctx, needle, Stored::Plain, &mut all)?;
+        if !whole.verified {
+            return Err(self.unverified(needle));
+        }
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = all.bytes.get(..whole.len).and_then(|all| all.get(from..));
+        let bytes = bytes.and_then(|rest| rest.get(..dst.len()));
+        dst.copy_from_slice(bytes.ok_or_else(|| RouteError::PastEnd {
+            needle,
+            server: self.http.name().into(),
+            offset,
+            len: dst.len() as u64,
+        })?);
+        Ok(whole.way)
+    }
+
+    fn unverified(&self, needle: FileId) -> RouteError {
+        RouteError::Malformed {
+            needle,
+            server: self.http.name().into(),
+            what: "no checksum, although a copy is known to be damaged",
+        }
+    }
+}
+
+impl<H: Route> Route for TieredRoute<H> {
+    fn name(&self) -> &'static str {
+        "fabric"
+    }
+
+    fn read_at(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        dst: &mut [u8],
+    ) -> Result<Way, RouteError> {
+        let read = || self.fabric.read_at(ctx, needle, offset, dst);
+        match self.over_fabric(ctx, read) {
+            Ok(()) => Ok(Way::Fabric),
+            Err(missed) => match self.give_up(needle, missed)? {
+                Missed::Suspect => self.read_verified(ctx, needle, offset, dst),
+                _ => self.http.read_at(ctx, needle, offset, dst),
+            },
+        }
+    }
+
+    fn read_whole(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        form: Stored,
+        to: &mut dyn Destination,
+    ) -> Result<Whole, RouteError> {
+        match self.over_fabric(ctx, || self.fabric.read_whole(ctx, needle, form, to)) {
+            Ok(len) => Ok(Whole {
+                len,
+                verified: true,
+                way: Way::Fabric,
+            }),
+            Err(missed) => {
+                let missed = self.give_up(needle, missed)?;
+                let whole = self.http.read_whole(ctx, needle, form, to)?;
+                match missed {
+                    Missed::Suspect if !whole.verified => Err(self.unverified(needle)),
+                    _ => Ok(whole),
+                }
+            }
+        }
+    }
+}

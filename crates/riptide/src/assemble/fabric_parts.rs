@@ -1,0 +1,141 @@
+//! The fabric's part of a mount: memory, sidecars, and the route over them.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use context::Context;
+use fabric::announce::this_host;
+use fabric::carrier::{Dialer, DialerConfig};
+use fabric::client::{Config, Policy};
+use fabric::memory::{Arena, ArenaConfig, MAX_ARENA};
+use fabric::peers::{Here, Peers};
+use fabric::{FabricConfig, FabricRoute, Locate};
+use seaweed::jwt::SigningKey;
+
+use crate::options::{FabricOptions, MountOptions};
+use crate::sidecars::{self, Place};
+
+/// A sidecar that takes longer to open a connection is as good as away.
+const DIAL_PATIENCE: Duration = Duration::from_secs(1);
+/// How often memory and connections that nobody needs are given back.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// Longest name that the protocol takes.
+const NAME_MAX: usize = 64;
+
+/// Builds the route, looks for sidecars, and keeps doing so.
+///
+/// # Errors
+/// Without fallback, when no sidecar works.
+pub(super) async fn start(
+    options: &MountOptions,
+    wanted: &FabricOptions,
+    place: Place,
+    read_key: Option<SigningKey>,
+    locate: Arc<dyn Locate>,
+) -> anyhow::Result<Arc<FabricRoute>> {
+    let host = this_host().unwrap_or_default();
+    let policy = Arc::new(Policy::new(config(wanted), RandomState::new().hash_one(0)));
+    let here = Here {
+        host: host.clone(),
+        data_center: options.data.data_center.clone(),
+        rack: String::new(),
+    };
+    let peers = Peers::new(Arc::clone(&policy), here).context("starting the fabric")?;
+    let peers = Arc::new(peers);
+    let arena = arena(options.data.memory_bytes).context("memory for the fabric")?;
+    let dialer = Dialer::new(DialerConfig {
+        name: name(options),
+        host,
+        read_key,
+        tls: place.tls.clone(),
+        arena: Some(arena.clone()),
+        patience: DIAL_PATIENCE.min(wanted.timeout),
+    });
+    let route = Arc::new(FabricRoute::new(FabricConfig {
+        policy,
+        peers: Arc::clone(&peers),
+        locate,
+        dial: Arc::new(dialer),
+        arena: Some(arena),
+    }));
+    sidecars::watch(place, peers).await;
+    if !wanted.fallback {
+        check(&route).await?;
+    }
+    let tidied = Arc::clone(&route);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(TIDY_EVERY).await;
+            let route = Arc::clone(&tidied);
+            // Giving memory back may take the kernel a moment.
+            let _ = tokio::task::spawn_blocking(move || route.tidy()).await;
+        }
+    });
+    Ok(route)
+}
+
+fn config(wanted: &FabricOptions) -> Config {
+    Config {
+        timeout: wanted.timeout,
+        max_concurrent: wanted.max_concurrent,
+        ..Config::default()
+    }
+}
+
+/// Memory that sidecars write to. What of it the reader keeps is within its own limit; half as
+/// much again is for what is on its way or in quarantine. Where it does not suffice, bytes take
+/// the socket. It is address space: memory is behind it only where it is used.
+fn arena(memory_bytes: u64) -> std::io::Result<Arena> {
+    let limit = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+    Arena::new(ArenaConfig {
+        size: (limit / 2).saturating_mul(3).clamp(ARENA_MIN, MAX_ARENA),
+        keep: limit / 8,
+        quarantine: (limit / 4).max(ARENA_MIN / 2),
+        reserved_pages: false,
+    })
+}
+
+/// Room for a few large chunks, however little memory there is.
+const ARENA_MIN: usize = 64 << 20;
+
+/// Whether a connection to any of the sidecars can be opened.
+async fn check(route: &Arc<FabricRoute>) -> anyhow::Result<()> {
+    let route = Arc::clone(route);
+    let tried = tokio::task::spawn_blocking(move || {
+        let mut reasons = Vec::new();
+        for peer in route.peers().all() {
+            let ctx = Context::background(route.timeout());
+            match route.try_out(&ctx, &peer) {
+                Ok(_) => return Ok(()),
+                Err(error) => reasons.push(format!("{}: {error}", peer.name())),
+            }
+        }
+        Err(reasons)
+    });
+    match tried.await.context("looking for sidecars")? {
+        Ok(()) => Ok(()),
+        Err(reasons) if reasons.is_empty() => bail!(
+            "-rdma.fallback=false needs a sidecar, and none answers (see the log for the reasons)"
+        ),
+        Err(reasons) => bail!(
+            "-rdma.fallback=false needs a sidecar, and none works: {}",
+            reasons.join("; ")
+        ),
+    }
+}
+
+/// Who we are, in the sidecar's log.
+fn name(options: &MountOptions) -> String {
+    let dir = options.point.dir.to_string_lossy();
+    let name = format!("riptide {} {dir}", std::process::id());
+    let printable = |c: char| {
+        if c.is_ascii_graphic() || c == ' ' {
+            c
+        } else {
+            '?'
+        }
+    };
+    name.chars().map(printable).take(NAME_MAX).collect()
+}
