@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use filer::Filer;
+use filer::{Filer, VolumeMap};
 use seaweed::ServerAddress;
 use tokio::net::{UdpSocket, lookup_host};
 
@@ -27,9 +27,10 @@ pub struct Spelling {
 /// Looks for `server`, which holds `volumes`, in the filer's words; nothing when the filer knows
 /// none of the volumes at an address of this machine.
 pub async fn spelling(filer: &Filer, server: &ServerAddress, volumes: &[u32]) -> Option<Spelling> {
+    let map = VolumeMap::new(filer.clone());
     for volume in volumes.iter().take(MAX_ASKED) {
-        let found = filer.lookup_volume(&[*volume]).await.ok()?;
-        for location in found.into_iter().flat_map(|(_, locations)| locations) {
+        let found = map.locate(*volume).await.ok()?;
+        for location in found.iter() {
             let Ok(address) = location.url.parse::<ServerAddress>() else {
                 continue;
             };
@@ -37,7 +38,7 @@ pub async fn spelling(filer: &Filer, server: &ServerAddress, volumes: &[u32]) ->
             if address.port() == server.port() && (same_name || is_here(address.host()).await) {
                 return Some(Spelling {
                     server: address.http(),
-                    data_center: location.data_center,
+                    data_center: location.data_center.clone(),
                 });
             }
         }
