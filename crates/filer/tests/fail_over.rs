@@ -113,6 +113,9 @@ async fn the_only_filer_is_waited_for() {
     asking.await.unwrap().unwrap();
 }
 
+/// The merged log of several filers holds changes back for longer than this.
+const MERGED: Duration = Duration::from_millis(150);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_subscription_follows_the_filer_that_answers() {
     let mut cluster = start(2);
@@ -125,15 +128,26 @@ async fn the_subscription_follows_the_filer_that_answers() {
     let own = event(&mut notices, "own").await;
     println!("own change told after {:?}", start.elapsed());
     assert!(own.own);
-    let start = Instant::now();
-    create(&other.client(), "/a", file("foreign", "1")).await;
-    let foreign = event(&mut notices, "foreign").await;
-    println!("the other filer's change told after {:?}", start.elapsed());
-    assert!(!foreign.own);
-    let again = event(&mut notices, "foreign").await;
-    println!("and again, when ours had it, after {:?}", start.elapsed());
-    assert_eq!(again.ts_ns, foreign.ts_ns);
-    filer.lookup("/a", "foreign").await.unwrap();
+    // The other filer's log is followed soon, but nobody says when: its changes are told once
+    // before that, and twice from then on.
+    for attempt in 0.. {
+        let name = format!("foreign{attempt}");
+        let start = Instant::now();
+        create(&other.client(), "/a", file(&name, "1")).await;
+        let foreign = event(&mut notices, &name).await;
+        let told = start.elapsed();
+        println!("the other filer's change told after {told:?}");
+        assert!(!foreign.own);
+        if told > MERGED {
+            assert!(attempt < 10, "told only by the merged log, again and again");
+            continue;
+        }
+        let again = event(&mut notices, &name).await;
+        println!("and again, when ours had it, after {:?}", start.elapsed());
+        assert_eq!(again.ts_ns, foreign.ts_ns);
+        filer.lookup("/a", &name).await.unwrap();
+        break;
+    }
 
     cluster.kill_filer(0).unwrap();
     let (reason, after) = lost(&mut notices).await;
@@ -142,8 +156,14 @@ async fn the_subscription_follows_the_filer_that_answers() {
     assert_eq!(resumed(&mut notices).await, (false, true));
     println!("resumed after {:?}", start.elapsed());
     assert_eq!(filer.current(), other.current());
-    create(&filer.client(), "/a", file("after", "1")).await;
-    assert!(event(&mut notices, "after").await.own);
+    // The merged log of a filer that is alone is as fast as its own, and may be first.
+    let mut own = false;
+    for n in 0..20 {
+        let name = format!("after{n}");
+        create(&filer.client(), "/a", file(&name, "1")).await;
+        own |= event(&mut notices, &name).await.own;
+    }
+    assert!(own, "its own log is never heard");
 }
 
 #[tokio::test(flavor = "multi_thread")]
