@@ -43,6 +43,8 @@ pub(crate) struct Pair {
     to_load: u64,
     /// A merge was asked for and not done yet.
     merging: AtomicBool,
+    /// The index file could not be read.
+    failed: AtomicBool,
     share: Share,
 }
 
@@ -82,6 +84,7 @@ impl Pair {
             unloaded: AtomicU64::new(entries * entry),
             to_load: entries * entry,
             merging: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             share: context.budget.share(entries)?,
         })
     }
@@ -110,6 +113,11 @@ impl Pair {
     /// Bytes of `.idx` that are still to be loaded.
     pub(crate) fn unloaded(&self) -> u64 {
         self.unloaded.load(Ordering::Acquire)
+    }
+
+    /// Whether loading the index ended with an error.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// How many needles there are; nothing while the index is loaded.
@@ -241,7 +249,9 @@ impl Pair {
     /// Loads the index file, last entries first. Ends early when the store closes.
     pub(crate) fn load(&self, context: &Context) {
         if let Err(error) = self.try_load(context) {
-            // What is not loaded stays "loading", so that nothing is called absent.
+            // What is not loaded stays "loading", so that nothing is called absent. The next
+            // regular look opens the files anew.
+            self.failed.store(true, Ordering::Relaxed);
             tracing::warn!(
                 at = self.unloaded(),
                 "an index file cannot be read: {error:?}"

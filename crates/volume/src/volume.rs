@@ -161,8 +161,9 @@ impl Volume {
     fn is_current(&self, pair: Option<&Arc<Pair>>) -> bool {
         match pair {
             Some(pair) => pair.is_current(&self.paths),
-            // Whether it can be served by now is found out by others.
-            None => true,
+            // Whether it can be served by now is found out by others, unless nobody has
+            // looked at all.
+            None => self.was_looked_at(),
         }
     }
 
@@ -197,6 +198,7 @@ impl Volume {
                     self.read_info(&mut looked);
                 }
                 self.paths.obstacle(&looked.info).is_none()
+                    && !pair.has_failed()
                     && pair.is_current(&self.paths)
                     && pair.keep_up(context)
             }
@@ -262,11 +264,19 @@ impl Volume {
         self.paths.info_stamp()
     }
 
+    /// Whether more of it may be served soon, without anything changing on disk.
     pub(crate) fn is_loading(&self) -> bool {
         match &*self.state.read() {
             State::Serving(pair) => pair.unloaded() > 0,
-            State::Declined(_) => false,
+            State::Declined(_) => !self.was_looked_at(),
         }
+    }
+
+    /// Says no while somebody looks: that is the first time, or may change the answer.
+    fn was_looked_at(&self) -> bool {
+        self.looking
+            .try_lock()
+            .is_some_and(|looked| looked.at.is_some())
     }
 
     pub(crate) fn summary(&self) -> VolumeSummary {

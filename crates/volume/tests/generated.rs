@@ -674,6 +674,21 @@ fn limits_are_kept() {
     small.max_index_bytes = 330;
     let store = open(small);
     assert_eq!(served(&store), 2);
+    let registry = stats::Registry::new(serde_json::Value::Null, stats::Summary::default, || {
+        stats::Health::from_reasons(Vec::new())
+    });
+    registry.add(store.clone());
+    let metrics = registry.render_json()["metrics"].clone();
+    let states = metrics["volume_volumes"].to_string();
+    assert!(
+        states.contains(r#"{"state":"index_memory"},"value":1"#),
+        "{states}"
+    );
+    assert!(
+        states.contains(r#"{"state":"serving"},"value":2"#),
+        "{states}"
+    );
+    assert_eq!(metrics["volume_index_bytes"][0]["value"], 320.0);
     assert_eq!(store.index_bytes(), 320);
     let missing = Store::open(config(&dir.path().join("nowhere"))).unwrap_err();
     assert!(missing.to_string().contains("nowhere"), "{missing}");

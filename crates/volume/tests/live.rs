@@ -372,7 +372,7 @@ impl Churn {
                     self.count("overwritten");
                 }
             }
-            if seed % 4 == 0 {
+            if seed.is_multiple_of(4) {
                 self.settled.lock().unwrap().push((id, last.0, last.1));
                 continue;
             }
