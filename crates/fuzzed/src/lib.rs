@@ -11,12 +11,14 @@ mod chunks;
 mod flags;
 mod names;
 mod secrets;
+mod sidecar;
 mod wire;
 
 pub use chunks::{chunk_views, decode, entry, manifest};
 pub use flags::flags;
 pub use names::{address, file_id};
 pub use secrets::{jwt, security};
+pub use sidecar::sidecar_query;
 pub use wire::{fuse_request, http_head};
 
 /// A function for the fuzzer.
@@ -35,4 +37,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("jwt", jwt),
     ("manifest", manifest),
     ("security", security),
+    ("sidecar_query", sidecar_query),
 ];
