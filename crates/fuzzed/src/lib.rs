@@ -12,6 +12,7 @@ mod chunks;
 mod flags;
 mod names;
 mod secrets;
+mod sidecar;
 mod volumes;
 mod wire;
 
@@ -20,6 +21,7 @@ pub use chunks::{chunk_views, decode, entry, manifest};
 pub use flags::flags;
 pub use names::{address, file_id};
 pub use secrets::{jwt, security};
+pub use sidecar::sidecar_query;
 pub use volumes::{volume_data, volume_index, volume_info};
 pub use wire::{fabric_frame, fuse_request, http_head};
 
@@ -41,6 +43,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("jwt", jwt),
     ("manifest", manifest),
     ("security", security),
+    ("sidecar_query", sidecar_query),
     ("volume_data", volume_data),
     ("volume_index", volume_index),
     ("volume_info", volume_info),

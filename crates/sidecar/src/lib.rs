@@ -5,7 +5,7 @@
 //!
 //! Needles come from a [`Shelf`](fabric::serve::Shelf). [`discovery`] finds the folders and opens
 //! shelves, [`shelves`] makes one of several, [`reading`] turns what is stored into clear bytes
-//! within a [`budget`], [`gate`] checks who asks, and [`http`] speaks to clients. [`view`] is what
+//! within a [`budget`], [`gate`] checks who asks; [`http`] and [`lanes`] speak to clients. [`view`] is what
 //! the daemon says about itself, [`register`] tells it to the filer, and [`peers`] finds by
 //! the same way the sidecars of other servers.
 
@@ -20,8 +20,11 @@ pub mod discovery;
 pub mod ending;
 pub mod gate;
 pub mod http;
+pub mod lanes;
 #[cfg(test)]
 mod memory;
+mod names;
+mod numbers;
 pub mod peers;
 pub mod query;
 pub mod rdma;

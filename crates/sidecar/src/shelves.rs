@@ -50,6 +50,9 @@ pub enum VolumeState {
 }
 
 impl VolumeState {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Serving, Self::Loading, Self::Declined];
+
     /// In one word.
     pub fn word(self) -> &'static str {
         match self {

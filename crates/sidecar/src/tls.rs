@@ -12,7 +12,6 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use seaweed::security::{HttpsServer, TlsVersion, TlsVersions};
-use tokio_rustls::TlsAcceptor;
 
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +41,7 @@ pub enum ServerTlsError {
 ///
 /// # Errors
 /// [`ServerTlsError`], which names the file.
-pub fn acceptor(settings: &HttpsServer) -> Result<TlsAcceptor, ServerTlsError> {
+pub fn server_config(settings: &HttpsServer) -> Result<Arc<ServerConfig>, ServerTlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(settings.versions))?;
@@ -70,7 +69,7 @@ pub fn acceptor(settings: &HttpsServer) -> Result<TlsAcceptor, ServerTlsError> {
     };
     let key = PrivateKeyDer::from_pem_file(&settings.key).map_err(file)?;
     let config = builder.with_single_cert(certificates(&settings.certificate)?, key)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {

@@ -34,11 +34,11 @@ pub struct ServerReport {
 
 impl View {
     /// A sidecar that serves nothing yet.
-    pub fn new(http: String, fabric: Endpoints, rdma: RdmaProvider) -> Self {
+    pub fn new(rdma: RdmaProvider) -> Self {
         Self {
             announcement: ArcSwap::from_pointee(Announcement {
-                http,
-                fabric,
+                http: String::new(),
+                fabric: Endpoints::default(),
                 volume_servers: Vec::new(),
                 volumes: Vec::new(),
                 generation: 0,

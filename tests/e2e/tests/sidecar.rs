@@ -7,8 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use cluster::{Cluster, READ_KEY};
+use context::Context;
 use e2e::{Scene, Sidecar, all_needles, data_folder, needs_fuse, noise, read_at, text};
-use fabric::announce::{Announcement, FOLDER};
+use fabric::announce::{Announcement, Endpoints, FOLDER, this_host};
+use fabric::carrier::{Dial, Dialer, DialerConfig};
+use fabric::lane::{Answered, Inbox, Lane};
+use fabric::wire::{Answer, Extent, Item, Place, Status};
 use seaweed::FileId;
 use seaweed::jwt::SigningKey;
 
@@ -359,4 +363,108 @@ fn a_stock_mount_reads_through_it() {
     println!("{served} of {total} bytes came through the sidecar");
     assert!(served >= total as f64, "{served} of {total}");
     assert_eq!(sidecar.metric("sidecar_denied"), 0.0);
+}
+
+/// Takes answers whose bytes come inline.
+#[derive(Default)]
+struct Inline {
+    bytes: Vec<u8>,
+    answer: Option<Answer>,
+}
+
+impl Inbox for Inline {
+    fn memory(&mut self, answer: &Answered) -> Option<&mut [u8]> {
+        self.bytes.resize(answer.len as usize, 0);
+        Some(&mut self.bytes)
+    }
+
+    fn done(&mut self, answer: &Answered) {
+        self.answer = Some(Answer::clone(answer));
+    }
+}
+
+fn fabric_read(lane: &mut dyn Lane, id: u64, needle: FileId, extent: Extent) -> Inline {
+    let item = Item {
+        needle,
+        extent,
+        place: Place::Inline,
+    };
+    lane.start(id, &[item]).unwrap();
+    let mut inbox = Inline::default();
+    let start = Instant::now();
+    while !lane.advance(&mut inbox).unwrap() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        thread::sleep(Duration::from_millis(1));
+    }
+    inbox
+}
+
+#[test]
+fn its_announced_lanes_give_the_same_bytes() {
+    let scene = Scene::of(Cluster::builder().jwt(true));
+    scene.put("/a.bin", &noise(1, 3 << 20));
+    scene.put("/b.txt", &text(2, 100_000));
+    let sidecar = Sidecar::start(&scene, 0, &[]);
+    let announced: Announcement = serde_json::from_value(sidecar.health().unwrap()).unwrap();
+    let all = announced.fabric;
+    let dialer = |key: &str| {
+        Dialer::new(DialerConfig {
+            name: "e2e".to_owned(),
+            host: this_host().unwrap(),
+            read_key: Some(SigningKey::new(key.as_bytes(), None)),
+            tls: None,
+            arena: None,
+            patience: Duration::from_secs(10),
+        })
+    };
+    let server = scene.cluster.volume_http(0);
+    for (carrier, only) in [
+        (
+            "shm",
+            Endpoints {
+                tcp: None,
+                ..all.clone()
+            },
+        ),
+        (
+            "tcp",
+            Endpoints {
+                unix: None,
+                ..all.clone()
+            },
+        ),
+    ] {
+        let patience = Context::background(Duration::from_secs(10));
+        let mut lane = dialer(READ_KEY).dial(&patience, &only).unwrap();
+        assert_eq!(lane.carrier(), carrier);
+        for (at, id) in all_needles(&data_folder(&scene.cluster, 0))
+            .into_iter()
+            .enumerate()
+        {
+            let auth = format!("Bearer {}", token(id));
+            // As it is stored, also when it is compressed.
+            let headers = [
+                ("Authorization", auth.as_str()),
+                ("Accept-Encoding", "gzip"),
+            ];
+            let target = format!("{server}/{id}");
+            let theirs = scene
+                .cluster
+                .http()
+                .send("GET", &target, &headers, b"")
+                .unwrap();
+            let ours = fabric_read(&mut *lane, at as u64, id, Extent::Whole { room: 8 << 20 });
+            let answer = ours.answer.unwrap();
+            assert_eq!(answer.status, Status::Done, "{carrier} {id}");
+            assert_eq!(seaweed::crc::crc32c(&ours.bytes), answer.crc);
+            let stored_gzip = theirs.header("content-encoding") == Some("gzip");
+            assert_eq!(answer.is_gzip, stored_gzip, "{id}");
+            if !stored_gzip {
+                assert!(ours.bytes == theirs.body, "{carrier} {id}");
+            }
+        }
+        let strange = dialer("another key").dial(&patience, &only);
+        assert!(strange.is_err(), "{carrier}");
+    }
+    assert!(sidecar.metric("fabric_exchanges") > 0.0);
 }
