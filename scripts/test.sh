@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh
+scripts/setup.sh --tests
 
 # One build for all: the end-to-end tests run this `riptide`.
 cargo build --workspace --bins --tests

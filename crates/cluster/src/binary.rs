@@ -37,6 +37,15 @@ pub fn weed() -> Result<PathBuf> {
     )
 }
 
+/// The last `weed` whose `mount` has `-rdma.enabled` (4.44): `$RIPTIDE_WEED_RDMA`, else the one that
+/// `make test` installs into `.tools`; nothing when there is none.
+pub fn weed_with_rdma() -> Option<PathBuf> {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let installed = installed.join(INSTALLED_WITH_RDMA);
+    let path = env::var_os(OVERRIDE_WITH_RDMA).map_or(installed, PathBuf::from);
+    is_file(&path).then(|| path.canonicalize().ok())?
+}
+
 fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| m.is_file())
 }
@@ -44,5 +53,8 @@ fn is_file(path: &Path) -> bool {
 const OVERRIDE: &str = "RIPTIDE_WEED";
 /// Where `scripts/setup.sh` puts it, from the root of the project.
 const INSTALLED: &str = ".tools/weed/bin/weed";
+const OVERRIDE_WITH_RDMA: &str = "RIPTIDE_WEED_RDMA";
+/// The same for the older one.
+const INSTALLED_WITH_RDMA: &str = ".tools/weed-4.44/bin/weed";
 /// The version that `scripts/setup.sh` installs and everything is tested against.
 const VERSION: &str = "4.48";

@@ -32,7 +32,7 @@ mod running;
 mod security;
 mod stock;
 
-pub use binary::weed;
+pub use binary::{weed, weed_with_rdma};
 pub use builder::Builder;
 pub use certificates::{Certificates, Identity};
 pub use http::{Http, Response};

@@ -335,7 +335,15 @@ impl Cluster {
     /// # Errors
     /// When the mount does not appear; the log of `weed mount` is part of the text.
     pub fn stock_mount(&self, dir: &Path, extra: &[&str]) -> Result<StockMount> {
-        StockMount::start(self, dir, extra)
+        StockMount::start(self, &self.weed, dir, extra)
+    }
+
+    /// The same with another `weed` than that of the servers.
+    ///
+    /// # Errors
+    /// When the mount does not appear; the log of `weed mount` is part of the text.
+    pub fn stock_mount_by(&self, weed: &Path, dir: &Path, extra: &[&str]) -> Result<StockMount> {
+        StockMount::start(self, weed, dir, extra)
     }
 
     /// The ends of all logs.

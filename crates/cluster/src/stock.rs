@@ -21,7 +21,12 @@ pub struct StockMount {
 }
 
 impl StockMount {
-    pub(crate) fn start(cluster: &Cluster, dir: &Path, extra: &[&str]) -> Result<Self> {
+    pub(crate) fn start(
+        cluster: &Cluster,
+        weed: &Path,
+        dir: &Path,
+        extra: &[&str],
+    ) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
         let scratch = tempfile::Builder::new()
@@ -37,7 +42,7 @@ impl StockMount {
         args.extend(extra.iter().map(OsString::from));
         let process = Process::start(Spec {
             name: "weed mount".to_owned(),
-            program: cluster.weed().to_owned(),
+            program: weed.to_owned(),
             args,
             home: cluster.home().to_owned(),
             log: scratch.path().join("mount.log"),

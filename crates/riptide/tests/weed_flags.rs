@@ -49,7 +49,7 @@ fn as_go_shows(flag: &Flag) -> Shown {
         Kind::Bool => "",
         Kind::Int(..) => "int",
         Kind::Duration => "duration",
-        Kind::Text | Kind::OneOf(_) | Kind::Folder | Kind::File => "string",
+        Kind::Text | Kind::OneOf(_) | Kind::Folder | Kind::File | Kind::List => "string",
     };
     (kind.to_owned(), flag.default.to_owned())
 }

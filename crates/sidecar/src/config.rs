@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use seaweed::ServerAddress;
+use volume::VerifyRanges;
 
 /// The HTTP port of the first prototype, which scripts know.
 pub const DEFAULT_PORT: u16 = 8081;
@@ -104,19 +105,6 @@ impl fmt::Display for Transports {
         let named: Vec<_> = all.iter().filter(|(on, _)| *on).map(|(_, n)| *n).collect();
         f.write_str(&named.join(","))
     }
-}
-
-/// When parts of needles are checked against the checksum of the whole, which costs reading all
-/// of the needle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum VerifyRanges {
-    /// Each time.
-    Always,
-    /// When the rest of the needle is in memory anyway.
-    #[default]
-    Cached,
-    /// Never: as the volume server does it.
-    Never,
 }
 
 /// Under which name others reach the HTTP port.

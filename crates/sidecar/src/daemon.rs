@@ -31,7 +31,7 @@ use crate::http::{App, Limits, MAX_READERS, Server, router};
 use crate::peers::Peers;
 use crate::rdma::RdmaProvider;
 use crate::register::Registration;
-use crate::shelves::{Shelves, Stock};
+use crate::shelves::{Shelves, Stock, VolumeState};
 use crate::spelling::spelling;
 use crate::tls;
 use crate::view::View;
@@ -182,6 +182,7 @@ fn app<S: Stock>(
     let registry = registry(config, &counters, &view);
     registry.add(Arc::clone(&counters) as Arc<dyn Export>);
     registry.add(Arc::new(MemoryNumbers(budget.clone())));
+    registry.add(Arc::new(ShelfNumbers(Arc::clone(&shelf))));
     Arc::new(App {
         shelf,
         gate: Gate::new(security.read_key),
@@ -383,6 +384,32 @@ fn registry(config: &Config, counters: &Arc<Counters>, view: &Arc<View>) -> Regi
         },
         move || Health::from_reasons(health.problems()),
     )
+}
+
+struct ShelfNumbers<S>(Arc<Shelves<S>>);
+
+impl<S: Stock> Export for ShelfNumbers<S> {
+    fn export(&self, to: &mut dyn Exporter) {
+        for state in [
+            VolumeState::Serving,
+            VolumeState::Loading,
+            VolumeState::Declined,
+        ] {
+            let volumes = self.0.volumes();
+            let count = volumes
+                .iter()
+                .filter(|volume| volume.state == state)
+                .count();
+            let labels = [("state", state.word())];
+            to.gauge(
+                "sidecar_volumes",
+                "Volumes by state.",
+                &labels,
+                count as f64,
+            );
+        }
+        self.0.export(to);
+    }
 }
 
 struct MemoryNumbers(Budget);

@@ -28,6 +28,7 @@ pub mod rdma;
 pub mod reading;
 pub mod register;
 pub mod servers;
+pub mod shelf;
 pub mod shelves;
 pub mod spelling;
 pub mod tls;

@@ -7,6 +7,7 @@ use fabric::serve::{Held, Miss, ReadFault, Shelf};
 use parking_lot::Mutex;
 use seaweed::FileId;
 use seaweed::crc::crc32c;
+use stats::Exporter;
 
 use crate::shelves::{Stock, VolumeReport, VolumeState};
 
@@ -79,6 +80,8 @@ impl Stock for MemoryShelf {
         }
         volumes
     }
+
+    fn export(&self, _: &mut dyn Exporter) {}
 }
 
 impl Held for MemoryNeedle {

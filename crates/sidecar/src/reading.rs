@@ -13,6 +13,7 @@ use bytes::Bytes;
 use fabric::serve::{Held, Miss, ReadFault, Shelf};
 use seaweed::compress::{self, CompressError, Format};
 use seaweed::crc::Crc;
+use seaweed::volume::proves;
 use seaweed::{FileId, MAX_CLEAR};
 
 use crate::budget::{Budget, Loan};
@@ -116,7 +117,7 @@ impl<N: Held> Reading<N> {
         let mut stored = vec![0; usize::try_from(stored_len).map_err(|_| Denied::Busy)?];
         held.will_need(0, stored_len);
         let seen = held.read_at(0, &mut stored)?;
-        if seen != held.crc() {
+        if !proves(held.crc(), seen) {
             return Err(Denied::Miss(Miss::Corrupt));
         }
         let (clear, loan) = if Format::detect(&stored) == Some(Format::Gzip) {
@@ -175,7 +176,7 @@ impl<N: Held> Reading<N> {
                         check.update(&piece);
                         check.value()
                     };
-                    if is_last && whole != self.crc {
+                    if is_last && !proves(self.crc, whole) {
                         return Err(ReadFault::Corrupt);
                     }
                 }

@@ -10,11 +10,15 @@ use arc_swap::ArcSwap;
 use fabric::serve::{Miss, Shelf};
 use seaweed::FileId;
 use serde::Serialize;
+use stats::{Exporter, Labels, Snapshot};
 
 /// A shelf that can tell what is on it.
 pub trait Stock: Shelf {
     /// Its volumes, in the order of their numbers.
     fn volumes(&self) -> Vec<VolumeReport>;
+
+    /// Lists its numbers.
+    fn export(&self, to: &mut dyn Exporter);
 }
 
 /// What is known of a volume.
@@ -43,6 +47,17 @@ pub enum VolumeState {
     Loading,
     /// None: the volume is in a form that is not served, or broken.
     Declined,
+}
+
+impl VolumeState {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Loading => "loading",
+            Self::Declined => "declined",
+        }
+    }
 }
 
 /// Shelves that are searched one after the other. More can be added while they are in use.
@@ -98,6 +113,43 @@ impl<S: Stock> Stock for Shelves<S> {
         reports.sort_by_key(|report| (report.id, report.state as u8));
         reports.dedup_by_key(|report| report.id);
         reports
+    }
+
+    /// Those of each shelf, with the name of its server as a label.
+    fn export(&self, to: &mut dyn Exporter) {
+        for (server, shelf) in self.all.load().iter() {
+            shelf.export(&mut Labelled { server, to });
+        }
+    }
+}
+
+/// Puts a label before those that a shelf gives.
+struct Labelled<'e> {
+    server: &'e str,
+    to: &'e mut dyn Exporter,
+}
+
+impl Labelled<'_> {
+    fn labels<'l>(server: &'l str, labels: Labels<'l>) -> Vec<(&'l str, &'l str)> {
+        let own = [("server", server)];
+        own.into_iter().chain(labels.iter().copied()).collect()
+    }
+}
+
+impl Exporter for Labelled<'_> {
+    fn counter(&mut self, name: &str, help: &str, labels: Labels<'_>, value: u64) {
+        let labels = Self::labels(self.server, labels);
+        self.to.counter(name, help, &labels, value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, labels: Labels<'_>, value: f64) {
+        let labels = Self::labels(self.server, labels);
+        self.to.gauge(name, help, &labels, value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, labels: Labels<'_>, value: &Snapshot) {
+        let labels = Self::labels(self.server, labels);
+        self.to.histogram(name, help, &labels, value);
     }
 }
 

@@ -14,6 +14,7 @@ mod proxy;
 mod readers;
 mod reading;
 mod scene;
+mod sidecar;
 mod timing;
 
 pub use binary::riptide;
@@ -27,6 +28,7 @@ pub use proxy::Proxy;
 pub use readers::Readers;
 pub use reading::{assert_reads, read_at};
 pub use scene::Scene;
+pub use sidecar::{Sidecar, all_needles, data_folder};
 pub use timing::{Bound, eventually};
 
 /// Leaves a test that cannot run here, saying why: mounting needs root and `/dev/fuse`.

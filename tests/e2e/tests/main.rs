@@ -13,6 +13,7 @@ mod options;
 mod protected;
 mod read_only;
 mod semantics;
+mod sidecar;
 mod statistics;
 mod stock;
 mod volume_restart;

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use seaweed::ServerAddress;
 use sidecar::Config;
-use sidecar::config::{Advertise, FABRIC_OFFSET, Transports, VerifyRanges, parse_bytes};
+use sidecar::config::{Advertise, FABRIC_OFFSET, Transports, parse_bytes};
+use volume::VerifyRanges;
 
 use crate::flags::{FlagError, Values};
 

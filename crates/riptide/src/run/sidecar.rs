@@ -30,7 +30,8 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::install(runtime.handle()).context("catching signals")?;
     runtime.block_on(async {
         let rdma = rdma(&config);
-        let daemon = Daemon::start(config, security, sidecar::shelf::opener(), rdma).await?;
+        let open = sidecar::shelf::opener(config.verify_ranges);
+        let daemon = Daemon::start(config, security, open, rdma).await?;
         let told = format!("serving needles on {}", daemon.address());
         tracing::info!("{told}");
         systemd::ready(&told);

@@ -15,7 +15,9 @@ use seaweed::{FileId, Security, ServerAddress};
 use serde_json::Value;
 
 use crate::Daemon;
-use crate::config::{Config, Transports, VerifyRanges};
+use volume::VerifyRanges;
+
+use crate::config::{Config, Transports};
 use crate::memory::{MemoryNeedle, MemoryShelf};
 use crate::rdma::without_verbs;
 use crate::reading::PIECE;

@@ -1,0 +1,165 @@
+//! A volume server's folders as a shelf.
+//!
+//! [`volume`] reads the files; here its answers are put into the words of the fabric. Two things
+//! are not handed out although they could be read. A needle that is a list of chunks (made by
+//! `weed upload` of a large file) is put together by the volume server's HTTP, so it is declined.
+//! And for a needle that SeaweedFS before 3.09 wrote, whose checksum is kept in a masked form, the
+//! checksum is told as it is kept until the whole was read once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use fabric::serve::{Held, Miss, ReadFault, Shelf};
+use seaweed::FileId;
+use stats::{Export, Exporter};
+use volume::{DataDir, Needle, ReadError, Store, StoreConfig, VerifyRanges};
+
+use crate::discovery::OpenShelf;
+use crate::shelves::{Stock, VolumeReport, VolumeState};
+
+/// Needles of a volume server's folders.
+#[derive(Debug)]
+pub struct VolumeShelf(Arc<Store>);
+
+/// One of them.
+#[derive(Debug)]
+pub struct VolumeNeedle(Needle);
+
+/// Opens shelves whose ranges are checked as `verify` says.
+pub fn opener(verify: VerifyRanges) -> OpenShelf<VolumeShelf> {
+    Arc::new(move |dirs, idx_dir| VolumeShelf::open(dirs, idx_dir, verify))
+}
+
+impl VolumeShelf {
+    /// Starts to read the folders.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub fn open(
+        dirs: &[PathBuf],
+        idx_dir: Option<&Path>,
+        verify: VerifyRanges,
+    ) -> anyhow::Result<Self> {
+        let dirs = dirs.iter().map(|data| DataDir {
+            data: data.clone(),
+            index: idx_dir.map(Path::to_owned),
+        });
+        let config = StoreConfig {
+            verify,
+            ..StoreConfig::new(dirs.collect())
+        };
+        let store = Store::open(config).context("flags -dir and -dir.idx")?;
+        Ok(Self(store))
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.0
+    }
+}
+
+impl Shelf for VolumeShelf {
+    type Needle = VolumeNeedle;
+
+    fn find(&self, id: FileId) -> Result<VolumeNeedle, Miss> {
+        let needle = self.0.find(id).map_err(|miss| in_other_words(id, miss))?;
+        match needle.is_chunk_manifest() {
+            true => Err(Miss::Declined),
+            false => Ok(VolumeNeedle(needle)),
+        }
+    }
+}
+
+impl Stock for VolumeShelf {
+    fn volumes(&self) -> Vec<VolumeReport> {
+        let summaries = self.0.volumes().into_iter();
+        let reports = summaries.map(|summary| {
+            let (state, reason) = match summary.state {
+                volume::VolumeState::Serving => (VolumeState::Serving, None),
+                volume::VolumeState::Loading { progress } => {
+                    let told = format!("{:.0} % of its index is read", progress * 100.0);
+                    (VolumeState::Loading, Some(told))
+                }
+                volume::VolumeState::Declined(reason) => {
+                    (VolumeState::Declined, Some(reason.to_string()))
+                }
+            };
+            VolumeReport {
+                id: summary.id,
+                collection: summary.collection,
+                state,
+                reason,
+                needles: summary.needles,
+            }
+        });
+        reports.collect()
+    }
+
+    fn export(&self, to: &mut dyn Exporter) {
+        self.0.stats().export(to);
+    }
+}
+
+impl Held for VolumeNeedle {
+    fn stored_len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn is_gzip(&self) -> bool {
+        self.0.is_gzip()
+    }
+
+    fn crc(&self) -> u32 {
+        self.0.crc().unwrap_or_else(|| self.0.stored_crc())
+    }
+
+    fn is_cached(&self, offset: u64, len: usize) -> bool {
+        self.0.is_cached(offset, len as u64)
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        self.0.will_need(offset, len);
+    }
+
+    fn read_at(&self, offset: u64, dst: &mut [u8]) -> Result<u32, ReadFault> {
+        let read = self.0.read_at(offset, dst);
+        read.map_err(|error| self.fault(&error))
+    }
+
+    unsafe fn read_into(&self, offset: u64, dst: *mut u8, len: usize) -> Result<(), ReadFault> {
+        // SAFETY: the caller promises the same: `dst` is valid for writes of `len` bytes, and
+        // nobody in this process refers to them meanwhile.
+        let read = unsafe { self.0.read_into(offset, dst, len) };
+        read.map(drop).map_err(|error| self.fault(&error))
+    }
+}
+
+impl VolumeNeedle {
+    fn fault(&self, error: &ReadError) -> ReadFault {
+        tracing::warn!(needle = %self.0.file_id(), %error, "cannot read a needle");
+        match error {
+            ReadError::Corrupt(_) => ReadFault::Corrupt,
+            ReadError::Range { .. } | ReadError::Io(_) => ReadFault::Failed,
+        }
+    }
+}
+
+/// Damage and failures are logged here, where they are known best.
+fn in_other_words(id: FileId, miss: volume::Miss) -> Miss {
+    match miss {
+        volume::Miss::Absent(_) | volume::Miss::Expired => Miss::Absent,
+        volume::Miss::NotHere => Miss::NotHere,
+        volume::Miss::Declined(_) => Miss::Declined,
+        volume::Miss::Loading => Miss::Loading,
+        volume::Miss::Corrupt(damage) => {
+            tracing::warn!(needle = %id, %damage, "a needle is damaged");
+            Miss::Corrupt
+        }
+        volume::Miss::WouldWait => Miss::Failed,
+        volume::Miss::Io(error) => {
+            tracing::warn!(needle = %id, %error, "cannot look for a needle");
+            Miss::Failed
+        }
+    }
+}
