@@ -4,6 +4,8 @@ use seaweed::FileId;
 use seaweed::crc::crc32c;
 
 use super::*;
+use crate::serve::Shelf;
+use crate::server::{Exchange, Progress, serve};
 
 /// Needles by their keys.
 struct Fixed(Vec<Result<Fixture, Miss>>);
@@ -82,6 +84,8 @@ struct Client {
     inline_up_to: u64,
     answers: Vec<(Answer, Vec<u8>)>,
     placed: usize,
+    /// Whether to stop at every third chance, and which one this is.
+    pauses: Option<std::cell::Cell<usize>>,
 }
 
 impl Output for Client {
@@ -117,6 +121,14 @@ impl Output for Client {
         Ok(())
     }
 
+    fn wants_pause(&self) -> bool {
+        let third = self
+            .pauses
+            .as_ref()
+            .map(|step| step.replace(step.get() + 1) % 3);
+        third == Some(0)
+    }
+
     fn inline_up_to(&self) -> u64 {
         self.inline_up_to
     }
@@ -130,6 +142,7 @@ fn client() -> Client {
         inline_up_to: 0,
         answers: Vec::new(),
         placed: 0,
+        pauses: None,
     }
 }
 
@@ -325,4 +338,30 @@ fn items_are_answered_in_their_order_and_looked_up_ahead() {
     assert_eq!(statuses, expected);
     // Only what lies within the needle is fetched ahead.
     assert_eq!(*second.wanted.lock().unwrap(), [(5, 10)]);
+}
+
+#[test]
+fn an_exchange_that_pauses_sends_the_same() {
+    let shelf = Fixed(vec![Ok(needle(3 * PIECE)), Err(Miss::Absent)]);
+    let items = [
+        item(0, WHOLE, Place::Inline),
+        item(1, WHOLE, Place::Inline),
+        item(0, range(1, PIECE + 7), Place::Inline),
+    ];
+    let mut straight = client();
+    serve(&shelf, &items, &mut straight, || {}, |_| {}).unwrap();
+    let mut halting = client();
+    halting.pauses = Some(Default::default());
+    let mut exchange = Exchange::begin(&shelf, items.to_vec());
+    let (mut pauses, mut last) = (0, 0);
+    while exchange
+        .proceed(&mut halting, || last += 1, |_| {})
+        .unwrap()
+        == Progress::Paused
+    {
+        pauses += 1;
+    }
+    assert_eq!(last, 1);
+    assert!(pauses > items.len(), "in the middle of items as well");
+    assert!(halting.answers == straight.answers);
 }
