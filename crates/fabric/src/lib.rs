@@ -34,6 +34,6 @@ mod tiered;
 pub use error::RouteError;
 pub use http::{Access, HttpConfig, HttpRoute, HttpStats};
 pub use locate::{Locate, LocateError, Location};
-pub use read::{FabricConfig, FabricRoute, FabricStats, Missed};
+pub use read::{AskError, FabricConfig, FabricRoute, FabricStats, Missed, ask};
 pub use route::{Destination, Refused, Route, Stored, UpTo, Way, Whole};
 pub use tiered::TieredRoute;

@@ -12,6 +12,7 @@
 //! What does not come is [`Missed`] with a reason, at the latest after the configured timeout. What to
 //! do then is not decided here (see [`TieredRoute`](crate::TieredRoute)).
 
+mod ask;
 mod attempt;
 mod drive;
 mod missed;
@@ -38,6 +39,7 @@ use crate::{Destination, Locate, LocateError, Stored, UpTo};
 use drive::{Drive, Told};
 use wanted::Wanted;
 
+pub use ask::{AskError, ask};
 pub use missed::Missed;
 pub use stats::FabricStats;
 

@@ -66,6 +66,16 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         sections: &[&STATS],
     },
     Subcommand {
+        name: "ping",
+        about: "Measure the way to a sidecar",
+        details: "Asks the sidecar at HOST:PORT, its HTTP address, how it can be reached, and measures each way: \
+                  round trips of questions about a needle that does not exist, and, if the id of a needle is given, reads \
+                  of its first bytes, which the sidecar's page cache answers.",
+        words: &["HOST:PORT", "[FILEID]"],
+        usage: "[-count=N] [-size=BYTES,...]",
+        sections: &[&PING],
+    },
+    Subcommand {
         name: "dev",
         about: "Start a throw-away SeaweedFS and mount it",
         details: "Everything runs on free ports of this machine and in a temporary folder; \
@@ -121,6 +131,20 @@ static STATS: Section = Section {
         Flag::switch("json").help("Print JSON.").ours(),
         Flag::switch("once")
             .help("Print once instead of each second.")
+            .ours(),
+    ],
+};
+
+static PING: Section = Section {
+    title: "Flags",
+    flags: &[
+        Flag::int("count", 1, 10_000_000)
+            .default("1000")
+            .help("How many questions of each kind.")
+            .ours(),
+        Flag::text("size")
+            .default("4096,65536,1048576")
+            .help("Bytes of each read, separated by commas; what the needle does not have is left out.")
             .ours(),
     ],
 };
@@ -250,6 +274,7 @@ mod tests {
                 "sidecar",
                 "umount",
                 "stats",
+                "ping",
                 "dev",
                 "completions",
                 "man",

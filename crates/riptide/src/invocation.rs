@@ -11,7 +11,7 @@ use crate::command::{Subcommand, by_name, clap_command, command_names};
 use crate::flags::error::nearest;
 use crate::flags::values::Warning;
 use crate::flags::{FlagError, Kind, Section, Values, flags, options_file, rewrite, toml_file};
-use crate::options::{LogOptions, MountOptions, sidecar_config};
+use crate::options::{LogOptions, MountOptions, PingOptions, sidecar_config};
 
 /// What the user wants.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub enum Action {
         /// Whether to print only once.
         once: bool,
     },
+    /// `ping`.
+    Ping(PingOptions),
     /// `dev`.
     Dev {
         /// The mount point; a temporary one when there is none.
@@ -140,6 +142,13 @@ impl Action {
                 json: values.switch("json"),
                 once: values.switch("once"),
             },
+            "ping" => Self::Ping(PingOptions::new(
+                word(matches, "HOST:PORT")?,
+                matches
+                    .get_one::<OsString>("[FILEID]")
+                    .map(OsString::as_os_str),
+                values,
+            )?),
             "dev" => Self::Dev {
                 dir: values.path("dir"),
                 files: values.count("files"),

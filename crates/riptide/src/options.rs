@@ -5,6 +5,7 @@
 //! exist, may it be written to) is checked later, by
 //! [`lifecycle`](crate::lifecycle), right before it matters.
 
+mod ping;
 mod read;
 mod sidecar;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::time::Duration;
 use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
+pub use ping::PingOptions;
 pub use sidecar::sidecar_config;
 
 use read::{filer_path, folder, id_pairs, metrics, replication, sidecars, umask};

@@ -2,6 +2,7 @@
 
 mod dev;
 mod mount;
+mod ping;
 mod sidecar;
 mod stats;
 mod umount;
@@ -50,6 +51,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Action::Sidecar(config) => sidecar::run(*config),
         Action::Umount { dir, lazy } => umount::run(&dir, lazy),
         Action::Stats { dir, json, once } => stats::run(&dir, json, once),
+        Action::Ping(options) => ping::run(&options),
         Action::Dev { dir, files } => dev::run(dir, files),
         Action::Completions(shell) => print(&help::completions(shell)),
         Action::Man => print(help::man_page().as_bytes()),

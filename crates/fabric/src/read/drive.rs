@@ -236,7 +236,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
     }
 }
 
-fn timespec(left: Duration) -> Timespec {
+pub(super) fn timespec(left: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: left.subsec_nanos().into(),

@@ -26,6 +26,12 @@ pub enum Missed {
     Stopped(Stopped),
 }
 
+impl std::fmt::Display for Missed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
 impl Missed {
     /// All that [`kind`](Missed::kind) says of reads that are worth another way.
     pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
@@ -48,7 +54,7 @@ impl Missed {
     }
 
     /// In words.
-    pub(crate) fn words(&self) -> &'static str {
+    pub fn words(&self) -> &'static str {
         match self {
             Self::Fallback(reason) => match reason {
                 Reason::NoSidecar => "no replica of the volume has a sidecar",
