@@ -68,7 +68,7 @@
 //! | Ping, Pong, Bye | none | |
 //!
 //! A frame has one encoding only: what decodes encodes to the same bytes again. Bytes from a socket
-//! go through a [`FrameReader`]; [`encode`] appends frames to a buffer that is used again and again.
+//! go through a [`FrameReader`]; [`encode()`] appends frames to a buffer that is used again and again.
 
 mod decode;
 mod encode;

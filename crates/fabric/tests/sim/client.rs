@@ -463,7 +463,7 @@ impl World {
             Verdict::Delivered { attempt } => {
                 self.tally.delivered += 1;
                 self.tally.in_region += u64::from(r.in_region);
-                self.tally.hedges_won += u64::from(attempt > 0);
+                self.tally.by_another += u64::from(attempt > 0);
                 let is_right = any(&|content| match r.extent {
                     Extent::Whole { .. } => content.bytes == r.got,
                     Extent::Range { offset, len } => {

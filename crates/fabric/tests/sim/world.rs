@@ -43,7 +43,7 @@ pub(crate) struct Tally {
     pub(crate) suspect: u64,
     pub(crate) fallbacks: std::collections::BTreeMap<&'static str, u64>,
     pub(crate) hedges: u64,
-    pub(crate) hedges_won: u64,
+    pub(crate) by_another: u64,
     pub(crate) wrong_checksums: u64,
     pub(crate) late_writes: u64,
     pub(crate) broken_streams: u64,
@@ -57,7 +57,7 @@ impl Tally {
         self.absent += more.absent;
         self.suspect += more.suspect;
         self.hedges += more.hedges;
-        self.hedges_won += more.hedges_won;
+        self.by_another += more.by_another;
         self.wrong_checksums += more.wrong_checksums;
         self.late_writes += more.late_writes;
         self.broken_streams += more.broken_streams;
@@ -75,7 +75,7 @@ impl Tally {
             ("absent", self.absent),
             ("suspect", self.suspect),
             ("hedge", self.hedges),
-            ("hedge that wins", self.hedges_won),
+            ("delivered by another than the first", self.by_another),
             ("wrong checksum", self.wrong_checksums),
             ("late write", self.late_writes),
             ("broken stream", self.broken_streams),
