@@ -24,6 +24,7 @@ mod config;
 mod connection;
 mod disk;
 mod exchange;
+mod lane;
 mod listen;
 mod outlet;
 mod regions;

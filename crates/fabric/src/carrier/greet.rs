@@ -12,11 +12,11 @@ use seaweed::jwt::SigningKey;
 
 use super::error::Failure;
 use super::stream::StreamLane;
+use crate::client::{Handshake, Reply};
 use crate::http::wait::{Halt, Watch};
 use crate::http::wire::Wire;
-use crate::lane::Broken;
 use crate::memory::Arena;
-use crate::wire::{self, FrameReader, Hello, Message, Next, Proof, Region};
+use crate::wire::{self, FrameReader, Hello, Message, Next, Region};
 
 /// What every lane says at its start.
 #[derive(Debug, Clone, Copy)]
@@ -41,43 +41,33 @@ impl Greeting<'_> {
             base: 0,
             key: 0,
         });
-        let hello = Message::Hello(Hello {
+        let hello = Hello {
             nonce,
             name: self.name.to_owned(),
             regions: regions.into_iter().collect(),
-        });
-        let mut frame = Vec::new();
-        wire::encode(0, &hello, &mut frame)?;
-        match arena {
-            None => wire.send(&frame, watch)?,
-            Some(arena) => {
-                let sent = send_with(&wire, &frame, arena, watch)?;
-                wire.send(&frame[sent..], watch)?;
-            }
-        }
-        let mut reader = FrameReader::new();
-        let challenge = match receive(&mut wire, &mut reader, watch)? {
-            Message::Challenge(challenge) => challenge,
-            other => return Err(unexpected(other)),
         };
-        if challenge.wants_proof && self.key.is_none() {
-            let words = "it wants proof of the read key, and none is configured here";
-            return Err(Failure::Broken(Broken::Refused(words.into())));
-        }
-        let key = self.key.filter(|_| challenge.wants_proof);
-        let proof = Message::Proof(Proof::new(key, &nonce, &challenge.nonce));
-        frame.clear();
-        wire::encode(0, &proof, &mut frame)?;
-        wire.send(&frame, watch)?;
-        match receive(&mut wire, &mut reader, watch)? {
-            Message::Welcome(limits) => Ok(StreamLane::new(
-                carrier,
-                wire,
-                reader,
-                arena.map(|_| 0),
-                limits,
-            )),
-            other => Err(unexpected(other)),
+        let mut handshake = Handshake::new(hello, self.key.cloned());
+        let mut frame = Vec::new();
+        wire::encode(0, &handshake.hello(), &mut frame)?;
+        let sent = match arena {
+            None => 0,
+            Some(arena) => send_with(&wire, &frame, arena, watch)?,
+        };
+        wire.send(&frame[sent..], watch)?;
+        let mut reader = FrameReader::new();
+        loop {
+            let message = receive(&mut wire, &mut reader, watch)?;
+            match handshake.take(message).map_err(Failure::Broken)? {
+                Reply::Send(message) => {
+                    frame.clear();
+                    wire::encode(0, &message, &mut frame)?;
+                    wire.send(&frame, watch)?;
+                }
+                Reply::Open(limits) => {
+                    let region = arena.map(|_| 0);
+                    return Ok(StreamLane::new(carrier, wire, reader, region, limits));
+                }
+            }
         }
     }
 }
@@ -124,13 +114,6 @@ fn receive(
             }
         }
     }
-}
-
-fn unexpected(message: Message) -> Failure {
-    Failure::Broken(match message {
-        Message::Refusal(refusal) => Broken::Refused(refusal.reason),
-        _ => Broken::Protocol("its handshake is out of turn".into()),
-    })
 }
 
 fn nonce() -> Result<[u8; 16], Failure> {

@@ -83,8 +83,8 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
+        #[cfg_attr(miri, ignore = "safe code, and slow there")]
         fn no_unit_is_in_two_hands_and_what_comes_back_grows_together(
             units in 1usize..40_000,
             steps in prop::collection::vec((0usize..ORDERS, any::<prop::sample::Index>()), 0..120),

@@ -97,8 +97,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
+        #[cfg_attr(miri, ignore = "safe code, and slow there")]
         fn it_holds_what_an_ordinary_set_holds(
             limit in 1usize..10_000,
             steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..200),

@@ -23,9 +23,10 @@ pub struct ServerConfig {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The most open lanes. A mount has as many as it has reads at once.
     pub max_lanes: usize,
-    /// The most bytes of clients' memory that are mapped at once. It is address space, not memory.
+    /// The most bytes of clients' memory that are mapped at once. What the clients have not
+    /// touched before counts against this process's control group when it is written to.
     pub memory_limit: u64,
-    /// With more bytes than this asked for and not delivered, clients are told to go elsewhere.
+    /// With more bytes than this being worked on, clients are told to go elsewhere.
     pub busy_bytes: u64,
     /// Threads that serve what is in memory; about as many as there are cores to spare.
     pub workers: usize,

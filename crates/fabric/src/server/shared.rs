@@ -34,7 +34,7 @@ pub(super) struct Shared<S: Shelf> {
     /// Connections that are not lanes yet, and lanes.
     pub(super) opening: AtomicUsize,
     pub(super) lanes: AtomicUsize,
-    /// Bytes asked for and not delivered.
+    /// Bytes asked for and being worked on.
     pub(super) in_flight: AtomicU64,
     /// No more exchanges are begun.
     pub(super) stopping: AtomicBool,

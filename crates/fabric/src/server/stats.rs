@@ -11,7 +11,7 @@ pub struct ServerStats {
     pub shm: CarrierStats,
     /// By TCP.
     pub tcp: CarrierStats,
-    /// Connections that were to become lanes and did not: ended by the server.
+    /// Connections that did not become lanes.
     pub refused: Counter,
     /// Lanes ended by the server: protocol broken, bytes not taken, disk failed amid data.
     pub ended: Counter,
@@ -19,7 +19,7 @@ pub struct ServerStats {
     pub busy: Counter,
     /// Exchanges that had to wait for a disk.
     pub disk: Counter,
-    /// Bytes asked for and not yet delivered.
+    /// Bytes asked for and being worked on.
     pub in_flight: Gauge,
     /// Bytes of clients' memory that are mapped.
     pub mapped: Gauge,
@@ -111,7 +111,7 @@ impl Export for ServerStats {
         ] {
             to.counter(name, help, &[], counter.get());
         }
-        let help = "Bytes asked for and not yet delivered.";
+        let help = "Bytes asked for and being worked on.";
         to.gauge(
             "fabric_in_flight_bytes",
             help,

@@ -10,7 +10,7 @@ use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::connection::{Connection, WATCHED, wake};
+use super::connection::{Connection, wake};
 use super::listen::Listener;
 use super::outlet::Bench;
 use super::shared::{FIRST_CONNECTION, QUIT, Shared, TIMER};
@@ -103,7 +103,7 @@ fn welcome<S: Shelf>(
     shared.opening.fetch_add(1, Ordering::Relaxed);
     shared.table.insert(connection.clone());
     shared.arm();
-    if let Err(error) = connection.watch(shared, WATCHED) {
+    if let Err(error) = connection.watch(shared) {
         tracing::warn!(%error, "a connection cannot be watched");
         connection.hang_up();
         wake(shared, &connection, bench);

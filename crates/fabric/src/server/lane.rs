@@ -1,0 +1,341 @@
+//! A lane as its owner sees it: what to do next, until there is nothing to do.
+
+mod receive;
+mod serving;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::net::{Shutdown, shutdown};
+
+use super::connection::Connection;
+use super::exchange::Progress;
+use super::outlet::{Bench, Sender};
+use super::regions::Mapped;
+use super::session::{Effect, End, Session};
+use super::shared::Shared;
+use crate::http::wire::Wire;
+use crate::serve::Shelf;
+use crate::wire::{self, Frame, FrameReader, Message, Next};
+
+use receive::Received;
+use serving::Serving;
+
+/// What every connection is watched for.
+const WATCHED: EventFlags = EventFlags::IN
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
+/// What a client that is refused may have sent already, which would make TCP forget the refusal.
+const UNREAD: usize = 64 << 10;
+
+/// What belongs to the owner.
+pub(super) struct Lane<S: Shelf> {
+    carrier: &'static str,
+    sender: Sender,
+    reader: FrameReader,
+    session: Session,
+    /// Descriptors that came with the Hello.
+    files: Vec<OwnedFd>,
+    regions: Vec<Arc<Mapped>>,
+    serving: Option<Serving<S>>,
+    watched: EventFlags,
+}
+
+/// What the owner does next.
+pub(super) enum Step {
+    /// Lets go; a wake brings it back.
+    Rest,
+    /// Hands over to a thread that may wait for a disk.
+    Disk,
+    /// Closes.
+    Over,
+}
+
+/// The socket, the peer or the disk ended it, for a reason that concerns only the log.
+pub(super) struct Fault(pub(super) String);
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl<S: Shelf> Lane<S> {
+    /// A connection that was just accepted.
+    pub(super) fn new(carrier: &'static str, wire: Wire, session: Session) -> Self {
+        Self {
+            carrier,
+            sender: Sender::new(wire),
+            reader: FrameReader::new(),
+            session,
+            files: Vec::new(),
+            regions: Vec::new(),
+            serving: None,
+            watched: EventFlags::empty(),
+        }
+    }
+
+    /// The client's name, for the log.
+    pub(super) fn client(&self) -> &str {
+        self.session.name()
+    }
+
+    /// Has epoll watch it from now on.
+    pub(super) fn watch_first(
+        &mut self,
+        connection: &Connection<S>,
+        shared: &Shared<S>,
+    ) -> io::Result<()> {
+        self.watched = WATCHED;
+        let data = EventData::new_u64(connection.number);
+        Ok(epoll::add(
+            &shared.epoll,
+            self.sender.wire.as_fd(),
+            data,
+            WATCHED,
+        )?)
+    }
+
+    /// Does what there is to do.
+    pub(super) fn step(
+        &mut self,
+        connection: &Connection<S>,
+        shared: &Shared<S>,
+        bench: &mut Bench,
+    ) -> Result<Step, Fault> {
+        if connection.is_evicted() {
+            let effect = self.session.refuse("too many others open lanes just now");
+            return self.apply(effect, connection, shared, bench);
+        }
+        if connection.has_deadline() && connection.is_late(shared.moment(Instant::now())) {
+            if self.sender.is_blocked() {
+                if !self.sender.flush()? {
+                    return Err(Fault("the client does not take its answers".into()));
+                }
+                connection.set_deadline(self.deadline(shared));
+            }
+            let effect = self.session.tick(Instant::now());
+            if let Step::Over = self.apply(effect, connection, shared, bench)? {
+                return Ok(Step::Over);
+            }
+        }
+        let mut is_drained = false;
+        loop {
+            if self.sender.is_blocked() {
+                let took = self.sender.flush()?;
+                if self.sender.is_blocked() {
+                    return self.rest_blocked(took, connection, shared);
+                }
+                connection.set_deadline(self.deadline(shared));
+            }
+            if self.serving.is_some() {
+                match self.serve(shared, bench)? {
+                    Progress::Done => {}
+                    Progress::Disk => return Ok(Step::Disk),
+                    Progress::Paused if self.sender.is_blocked() => continue,
+                    Progress::Paused => {
+                        // It can be written to, so epoll brings it back at once, behind others.
+                        self.watch(connection, shared, WATCHED | EventFlags::OUT)?;
+                        return Ok(Step::Rest);
+                    }
+                }
+                continue;
+            }
+            if shared.stopping.load(Ordering::Acquire) {
+                return self.say_goodbye(connection, shared, bench);
+            }
+            let effect = match self.reader.next() {
+                Ok(Next::Frame(frame)) => self.session.take(frame),
+                Ok(Next::NeedMore) if is_drained => {
+                    if connection.is_hung_up() {
+                        return Ok(Step::Over);
+                    }
+                    if self.watched != WATCHED {
+                        self.watch(connection, shared, WATCHED)?;
+                    }
+                    return Ok(Step::Rest);
+                }
+                Ok(Next::NeedMore) => match self.receive()? {
+                    Received::Some { is_all } => {
+                        is_drained = is_all;
+                        continue;
+                    }
+                    Received::None => {
+                        is_drained = true;
+                        continue;
+                    }
+                    Received::End => return Ok(Step::Over),
+                },
+                Ok(Next::Data(_)) => return Err(Fault("a client sends data".into())),
+                Err(error) => self.session.nonsense(&error),
+            };
+            if let Step::Over = self.apply(effect, connection, shared, bench)? {
+                return Ok(Step::Over);
+            }
+        }
+    }
+
+    /// Does as the session says: goes on with `Rest`.
+    fn apply(
+        &mut self,
+        effect: Effect,
+        connection: &Connection<S>,
+        shared: &Shared<S>,
+        bench: &mut Bench,
+    ) -> Result<Step, Fault> {
+        match effect {
+            Effect::Nothing => Ok(Step::Rest),
+            Effect::Send(frame) => {
+                self.send(&frame, bench)?;
+                Ok(Step::Rest)
+            }
+            Effect::Admit => {
+                let effect = match self.admit(connection, shared) {
+                    Ok(()) => self.session.admit(),
+                    Err(reason) => self.session.refuse(reason),
+                };
+                self.apply(effect, connection, shared, bench)
+            }
+            Effect::Serve { id, items } => {
+                self.begin(id, items, shared, bench)?;
+                Ok(Step::Rest)
+            }
+            Effect::Close(frame, end) => {
+                if let Some(frame) = frame {
+                    // Whether or not it arrives, this is the end.
+                    let _ = self.send(&frame, bench);
+                }
+                if end != End::Bye {
+                    let client = self.session.name();
+                    tracing::debug!(client, carrier = self.carrier, %end, "a client is sent away");
+                    if connection.is_open() {
+                        shared.stats.ended.inc();
+                    }
+                }
+                Ok(Step::Over)
+            }
+        }
+    }
+
+    /// Makes the client's memory usable and counts the lane.
+    fn admit(&mut self, connection: &Connection<S>, shared: &Shared<S>) -> Result<(), String> {
+        let files = std::mem::take(&mut self.files);
+        let regions = match self.carrier {
+            "shm" => shared.regions.map(self.session.regions(), files)?,
+            _ if self.session.regions().is_empty() => Vec::new(),
+            other => return Err(format!("memory cannot be reached over {other}")),
+        };
+        let max = shared.config.max_lanes;
+        let counted = shared
+            .lanes
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |lanes| {
+                (lanes < max).then_some(lanes + 1)
+            });
+        counted.map_err(|_| format!("all {max} lanes of this server are in use"))?;
+        shared.opening.fetch_sub(1, Ordering::Relaxed);
+        self.regions = regions;
+        shared.stats.of(self.carrier).lanes.add(1);
+        connection.open();
+        Ok(())
+    }
+
+    fn send(&mut self, frame: &Frame, bench: &mut Bench) -> Result<(), Fault> {
+        bench.staging.clear();
+        let encoded = wire::encode(frame.id, &frame.message, &mut bench.staging);
+        encoded.map_err(io::Error::other)?;
+        self.sender.send(&bench.staging, &[])?;
+        bench.staging.clear();
+        Ok(())
+    }
+
+    /// Waits for a socket that is full.
+    fn rest_blocked(
+        &mut self,
+        took: bool,
+        connection: &Connection<S>,
+        shared: &Shared<S>,
+    ) -> Result<Step, Fault> {
+        if connection.is_hung_up() {
+            return Err(Fault("the client is gone without its answers".into()));
+        }
+        if let Some(serving) = &mut self.serving {
+            serving.discharge(shared);
+        }
+        if took || !connection.has_deadline() {
+            let late = shared.moment(Instant::now() + shared.config.stall);
+            let opened = self.deadline(shared);
+            // The patience with a handshake is not made longer by this.
+            let late = if opened == 0 { late } else { late.min(opened) };
+            connection.set_deadline(late);
+            shared.arm();
+        }
+        self.watch(connection, shared, WATCHED | EventFlags::OUT)?;
+        Ok(Step::Rest)
+    }
+
+    /// By when the session wants to be asked.
+    fn deadline(&self, shared: &Shared<S>) -> u64 {
+        self.session.deadline().map_or(0, |at| shared.moment(at))
+    }
+
+    fn watch(
+        &mut self,
+        connection: &Connection<S>,
+        shared: &Shared<S>,
+        what: EventFlags,
+    ) -> io::Result<()> {
+        self.watched = what;
+        let data = EventData::new_u64(connection.number);
+        Ok(epoll::modify(
+            &shared.epoll,
+            self.sender.wire.as_fd(),
+            data,
+            what,
+        )?)
+    }
+
+    fn say_goodbye(
+        &mut self,
+        connection: &Connection<S>,
+        shared: &Shared<S>,
+        bench: &mut Bench,
+    ) -> Result<Step, Fault> {
+        if self.session.is_open() {
+            let message = Message::Bye;
+            let _ = self.send(&Frame { id: 0, message }, bench);
+            return Ok(Step::Over);
+        }
+        let effect = self.session.refuse("this server is about to end");
+        self.apply(effect, connection, shared, bench)
+    }
+
+    /// Gives everything back.
+    pub(super) fn end(&mut self, connection: &Connection<S>, shared: &Shared<S>) {
+        if let Some(mut serving) = self.serving.take() {
+            serving.discharge(shared);
+        }
+        if connection.is_open() {
+            shared.lanes.fetch_sub(1, Ordering::AcqRel);
+            shared.stats.of(self.carrier).lanes.add(-1);
+        } else {
+            shared.opening.fetch_sub(1, Ordering::Relaxed);
+            shared.stats.refused.inc();
+        }
+        connection.set_deadline(0);
+        let mut unread = UNREAD;
+        let mut waste = [0; 4 << 10];
+        while unread > 0
+            && let Ok(got @ 1..) = self.sender.wire.try_recv(&mut waste)
+        {
+            unread = unread.saturating_sub(got);
+        }
+        // Nothing of ours writes to the client's memory from here on, which is what this tells it.
+        let _ = shutdown(self.sender.wire.as_fd(), Shutdown::Both);
+        self.regions.clear();
+        self.files.clear();
+    }
+}

@@ -1,0 +1,146 @@
+//! The exchange of a lane.
+//!
+//! What is being worked on counts against the server's limit; what waits for a client to take its
+//! bytes does not, or a few clients that take nothing could make a server look busy.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{Fault, Lane};
+use crate::serve::Shelf;
+use crate::server::exchange::{Exchange, Progress};
+use crate::server::outlet::{Bench, Outlet};
+use crate::server::serve_item::Torn;
+use crate::server::shared::Shared;
+use crate::wire::{Answer, Item, Status};
+
+/// Bytes that a lane delivers before others have their turn: some milliseconds.
+const TURN: u64 = 4 << 20;
+
+/// A read that is being answered.
+pub(super) struct Serving<S: Shelf> {
+    id: u64,
+    exchange: Exchange<S::Needle>,
+    /// Bytes counted as in flight.
+    charged: u64,
+    since: Instant,
+}
+
+impl<S: Shelf> Serving<S> {
+    /// Counts what is left as in flight; gives what was in flight before, and this.
+    fn charge(&mut self, shared: &Shared<S>) -> (u64, u64) {
+        let bytes = self.exchange.len();
+        self.charged = bytes;
+        shared.stats.in_flight.add(bytes as i64);
+        (shared.in_flight.fetch_add(bytes, Ordering::Relaxed), bytes)
+    }
+
+    /// Counts it no more.
+    pub(super) fn discharge(&mut self, shared: &Shared<S>) {
+        let bytes = std::mem::take(&mut self.charged);
+        shared.stats.in_flight.add(-(bytes as i64));
+        shared.in_flight.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl<S: Shelf> Lane<S> {
+    /// A read has arrived.
+    pub(super) fn begin(
+        &mut self,
+        id: u64,
+        items: Vec<Item>,
+        shared: &Shared<S>,
+        bench: &mut Bench,
+    ) -> Result<(), Fault> {
+        let since = Instant::now();
+        let exchange = Exchange::begin(&*shared.shelf, items);
+        let serving = self.serving.insert(Serving {
+            id,
+            exchange,
+            charged: 0,
+            since,
+        });
+        let (before, bytes) = serving.charge(shared);
+        // One alone is always served, however large.
+        if before > 0 && before.saturating_add(bytes) > shared.config.busy_bytes {
+            self.turn_away(shared, bench)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with the exchange in flight.
+    pub(super) fn serve(
+        &mut self,
+        shared: &Shared<S>,
+        bench: &mut Bench,
+    ) -> Result<Progress, Fault> {
+        let Some(serving) = &mut self.serving else {
+            return Ok(Progress::Done);
+        };
+        if serving.charged == 0 {
+            serving.charge(shared);
+        }
+        let mut out = Outlet {
+            sender: &mut self.sender,
+            bench,
+            regions: &self.regions,
+            id: serving.id,
+            turn: TURN,
+        };
+        let count = |answer: &Answer| {
+            shared.stats.answered(answer.status);
+            shared.stats.of(self.carrier).bytes.add(answer.len.into());
+        };
+        // The session hears of the end below: nothing is received before it.
+        let progress = serving.exchange.proceed(&mut out, || {}, count);
+        let progress = progress.map_err(torn)?;
+        out.flush()?;
+        match progress {
+            Progress::Done => self.finish(shared),
+            Progress::Disk if shared.disk.is_full() && serving.exchange.is_between_items() => {
+                self.turn_away(shared, bench)?;
+                return Ok(Progress::Done);
+            }
+            Progress::Disk => shared.stats.disk.inc(),
+            Progress::Paused => {}
+        }
+        Ok(progress)
+    }
+
+    /// Answers what is left of the exchange with [`Status::Busy`].
+    fn turn_away(&mut self, shared: &Shared<S>, bench: &mut Bench) -> Result<(), Fault> {
+        shared.stats.busy.inc();
+        if let Some(serving) = &mut self.serving {
+            let mut out = Outlet {
+                sender: &mut self.sender,
+                bench,
+                regions: &self.regions,
+                id: serving.id,
+                turn: TURN,
+            };
+            let count = |answer: &Answer| shared.stats.answered(answer.status);
+            let declined = serving.exchange.decline(&mut out, Status::Busy, count);
+            declined.map_err(torn)?;
+            out.flush()?;
+        }
+        self.finish(shared);
+        Ok(())
+    }
+
+    fn finish(&mut self, shared: &Shared<S>) {
+        if let Some(mut serving) = self.serving.take() {
+            self.session.finished(serving.id);
+            serving.discharge(shared);
+            shared.stats.of(self.carrier).exchanges.inc();
+            shared.stats.time.record(serving.since.elapsed());
+        }
+    }
+}
+
+fn torn(torn: Torn<io::Error>) -> Fault {
+    match torn {
+        Torn::Lane(error) => error.into(),
+        Torn::Disk(fault) => Fault(fault.to_string()),
+    }
+}

@@ -1,0 +1,219 @@
+//! What is asked for is what comes.
+
+use fabric::memory::MAX_BLOCK;
+use fabric::wire::{Extent, Status};
+use seaweed::FileId;
+
+use crate::shelf::{bytes, id};
+use crate::support::{Client, MIB, Served, range, read, refusal, tls, whole};
+
+const CARRIERS: [&str; 2] = ["shm", "tcp"];
+
+#[test]
+fn needles_of_all_sizes_come_whole_and_in_parts() {
+    let served = Served::new();
+    let client = Client::new();
+    let sizes = [
+        0,
+        1,
+        4095,
+        4096,
+        4097,
+        8172,
+        8173,
+        16 << 10,
+        (16 << 10) + 1,
+        256 << 10,
+        (256 << 10) + 1,
+        MIB,
+        5 * MIB + 7,
+        MAX_BLOCK,
+    ];
+    for (key, size) in sizes.iter().enumerate() {
+        let needle = id(1, key as u64);
+        served.shelf.put(needle, bytes(*size, key as u64), false);
+    }
+    for carrier in CARRIERS {
+        let mut lane = served.lane(&client, carrier);
+        for (key, size) in sizes.into_iter().enumerate() {
+            let needle = id(1, key as u64);
+            let stored = bytes(size, key as u64);
+            let all = read(&mut *lane, &client.arena, &[(needle, whole(size))]);
+            assert!(all.slots[0].verified() == Ok(&stored), "{carrier} {size}");
+            let answer = all.slots[0].answer.unwrap();
+            assert_eq!(answer.stored, size as u64);
+            assert_eq!(answer.is_inline, carrier == "tcp" || size <= 4096, "{size}");
+            drop(all);
+            for (offset, len) in [
+                (0, size),
+                (size / 3, size / 3),
+                (size.saturating_sub(1), 1),
+                (size / 2, (size / 2).min(300 << 10)),
+            ] {
+                if len == 0 || offset + len > size {
+                    continue;
+                }
+                let part = read(&mut *lane, &client.arena, &[(needle, range(offset, len))]);
+                let expected = &stored[offset..offset + len];
+                assert!(
+                    part.slots[0].verified() == Ok(expected),
+                    "{carrier} {offset}+{len} of {size}"
+                );
+            }
+        }
+        assert!(lane.close().is_none(), "nothing is in flight");
+    }
+    assert_eq!(client.arena.stats().lost.get(), 0);
+    assert_eq!(client.arena.stats().blocks.get(), 0);
+}
+
+#[test]
+fn a_batch_is_answered_item_by_item_good_and_bad() {
+    let served = Served::new();
+    let client = Client::new();
+    let sizes: Vec<usize> = (0..50).map(|n| n * n * 137).collect();
+    for (key, size) in sizes.iter().enumerate() {
+        served.shelf.put(id(2, key as u64), bytes(*size, 2), false);
+    }
+    served.shelf.put(id(2, 100), bytes(5000, 3), true);
+    let mut wanted: Vec<(FileId, Extent)> = sizes
+        .iter()
+        .enumerate()
+        .map(|(key, size)| (id(2, key as u64), whole(*size)))
+        .collect();
+    let others = [
+        ((id(2, 999), whole(10)), Status::Absent),
+        ((id(404, 1), whole(10)), Status::NotHere),
+        ((id(405, 1), whole(10)), Status::Declined),
+        ((id(409, 1), whole(10)), Status::Loading),
+        ((id(2, 10), whole(100)), Status::TooLarge),
+        ((id(2, 10), range(13_000, 701)), Status::PastEnd),
+        (
+            (
+                id(2, 10),
+                Extent::Range {
+                    offset: u64::MAX,
+                    len: 2,
+                },
+            ),
+            Status::PastEnd,
+        ),
+        ((id(2, 100), range(0, 10)), Status::Gzip),
+    ];
+    wanted.extend(others.iter().map(|(wanted, _)| *wanted));
+    for carrier in CARRIERS {
+        let mut lane = served.lane(&client, carrier);
+        for _ in 0..3 {
+            let reading = read(&mut *lane, &client.arena, &wanted);
+            for (slot, size) in reading.slots.iter().zip(&sizes) {
+                assert!(slot.verified() == Ok(&bytes(*size, 2)), "{carrier} {size}");
+            }
+            for (slot, (_, status)) in reading.slots[sizes.len()..].iter().zip(&others) {
+                assert_eq!(slot.status(), *status, "{carrier} {:?}", slot.needle);
+            }
+        }
+        let reading = read(&mut *lane, &client.arena, &[(id(2, 100), whole(8192))]);
+        assert!(reading.slots[0].answer.unwrap().is_gzip);
+        assert!(reading.slots[0].verified() == Ok(&bytes(5000, 3)));
+    }
+    let stats = served.server().stats();
+    assert_eq!(
+        (stats.shm.exchanges.get(), stats.tcp.exchanges.get()),
+        (4, 4)
+    );
+    assert_eq!(stats.answers(Status::Absent), 6);
+    assert_eq!(stats.time.snapshot().count(), 8);
+    let total = 3 * sizes.iter().sum::<usize>() as u64 + 5000;
+    assert_eq!(
+        (stats.shm.bytes.get(), stats.tcp.bytes.get()),
+        (total, total)
+    );
+}
+
+#[test]
+fn many_lanes_at_once_share_one_mapping() {
+    let served = Served::new();
+    let client = Client::new();
+    for key in 0..20 {
+        served
+            .shelf
+            .put(id(3, key), bytes(100_000 + key as usize, key), false);
+    }
+    std::thread::scope(|scope| {
+        for thread in 0..8u64 {
+            let (served, client) = (&served, &client);
+            scope.spawn(move || {
+                let carrier = CARRIERS[thread as usize % 2];
+                let mut lane = served.lane(client, carrier);
+                for round in 0..200 {
+                    let key = (thread * 7 + round) % 20;
+                    let len = 100_000 + key as usize;
+                    let wanted = [(id(3, key), whole(len)), (id(3, key), range(77, 5000))];
+                    let reading = read(&mut *lane, &client.arena, &wanted);
+                    let stored = bytes(len, key);
+                    assert!(reading.slots[0].verified() == Ok(&stored));
+                    assert!(reading.slots[1].verified() == Ok(&stored[77..5077]));
+                }
+                if carrier == "shm" {
+                    let mapped = served.server().stats().mapped.get();
+                    assert_eq!(mapped, client.arena.len() as i64, "mapped once");
+                }
+            });
+        }
+    });
+    // Unmapped with the last lane.
+    let stats = served.server().stats();
+    assert!(crate::support::eventually(|| stats.mapped.get() == 0));
+    assert_eq!((stats.shm.lanes.get(), stats.tcp.lanes.get()), (0, 0));
+}
+
+#[test]
+fn what_is_not_cached_comes_from_the_disk_threads_and_holds_up_nobody() {
+    let served = Served::with(|config| {
+        config.workers = 1;
+        config.disk_threads = 1;
+    });
+    let client = Client::new();
+    served.shelf.put(id(4, 1), bytes(MIB, 1), false);
+    for carrier in CARRIERS {
+        let mut slow = served.lane(&client, carrier);
+        let mut other = served.lane(&client, carrier);
+        served.shelf.cool();
+        served.shelf.hold(true);
+        let before = served.shelf.reads();
+        let mut held = crate::support::Reading::new(&client.arena, &[(id(4, 1), whole(MIB))]);
+        held.start(7, &mut *slow).unwrap();
+        assert!(crate::support::eventually(|| served.shelf.reads() > before));
+        // The worker is free for those who need no disk.
+        let quick = read(&mut *other, &client.arena, &[(id(404, 1), whole(10))]);
+        assert_eq!(quick.slots[0].status(), Status::NotHere);
+        served.shelf.hold(false);
+        held.finish(&mut *slow).unwrap();
+        assert!(held.slots[0].verified() == Ok(&bytes(MIB, 1)));
+    }
+    assert_eq!(served.server().stats().disk.get(), 2);
+}
+
+#[test]
+fn tls_carries_the_same() {
+    let (server, trusting) = tls();
+    let served = Served::with(|config| config.tls = Some(server));
+    let client = Client::with(|config| config.tls = Some(trusting));
+    served.shelf.put(id(5, 1), bytes(3 * MIB + 1, 1), false);
+    let mut lane = served.lane(&client, "tcp");
+    for (extent, expected) in [
+        (whole(4 * MIB), 0..3 * MIB + 1),
+        (range(100, 2 * MIB), 100..100 + 2 * MIB),
+        (range(3, 5), 3..8),
+    ] {
+        let reading = read(&mut *lane, &client.arena, &[(id(5, 1), extent)]);
+        assert!(reading.slots[0].verified() == Ok(&bytes(3 * MIB + 1, 1)[expected]));
+    }
+    // Without TLS here, or without trust, there is no lane.
+    let error = refusal(Client::new().dial(&served.over_tcp()));
+    assert!(error.contains("TLS"), "{error}");
+    let (_, stranger) = tls();
+    let stranger = Client::with(|config| config.tls = Some(stranger));
+    let error = refusal(stranger.dial(&served.over_tcp()));
+    assert!(error.contains("certificate"), "{error}");
+}

@@ -1,0 +1,159 @@
+//! Needles in memory.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use fabric::serve::{Held, Miss, ReadFault, Shelf};
+use seaweed::FileId;
+use seaweed::crc::crc32c;
+
+/// Needles by their ids, and what is wrong with the disk they are on.
+#[derive(Default)]
+pub(crate) struct Memory {
+    needles: Mutex<HashMap<FileId, Arc<Needle>>>,
+    disk: Arc<Disk>,
+}
+
+/// A disk that can be held up.
+#[derive(Default)]
+pub(crate) struct Disk {
+    is_cold: AtomicBool,
+    is_broken: AtomicBool,
+    held: Mutex<bool>,
+    freed: Condvar,
+    /// Reads that were started.
+    pub(crate) reads: AtomicUsize,
+}
+
+pub(crate) struct Needle {
+    bytes: Vec<u8>,
+    is_gzip: bool,
+    crc: u32,
+    disk: Arc<Disk>,
+}
+
+/// A needle that was found.
+pub(crate) struct OnShelf(Arc<Needle>);
+
+pub(crate) fn id(volume: u32, key: u64) -> FileId {
+    FileId {
+        volume,
+        key,
+        cookie: 0x5eed,
+    }
+}
+
+/// Bytes that differ from place to place.
+pub(crate) fn bytes(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+impl Memory {
+    pub(crate) fn put(&self, id: FileId, bytes: Vec<u8>, is_gzip: bool) {
+        let needle = Needle {
+            crc: crc32c(&bytes),
+            bytes,
+            is_gzip,
+            disk: self.disk.clone(),
+        };
+        self.needles.lock().unwrap().insert(id, Arc::new(needle));
+    }
+
+    /// From now on nothing is cached.
+    pub(crate) fn cool(&self) {
+        self.disk.is_cold.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on reads fail.
+    pub(crate) fn smash(&self) {
+        self.disk.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether reads that wait for the disk have to wait.
+    pub(crate) fn hold(&self, is_held: bool) {
+        *self.disk.held.lock().unwrap() = is_held;
+        self.disk.freed.notify_all();
+    }
+
+    pub(crate) fn reads(&self) -> usize {
+        self.disk.reads.load(Ordering::SeqCst)
+    }
+}
+
+impl Shelf for Memory {
+    type Needle = OnShelf;
+
+    fn find(&self, needle: FileId) -> Result<OnShelf, Miss> {
+        match needle.volume {
+            404 => Err(Miss::NotHere),
+            405 => Err(Miss::Declined),
+            409 => Err(Miss::Loading),
+            500 => panic!("a shelf that fails"),
+            _ => {
+                let needles = self.needles.lock().unwrap();
+                needles
+                    .get(&needle)
+                    .cloned()
+                    .map(OnShelf)
+                    .ok_or(Miss::Absent)
+            }
+        }
+    }
+}
+
+impl Needle {
+    fn fetch(&self) -> Result<(), ReadFault> {
+        self.disk.reads.fetch_add(1, Ordering::SeqCst);
+        let mut held = self.disk.held.lock().unwrap();
+        while *held {
+            held = self.disk.freed.wait(held).unwrap();
+        }
+        match self.disk.is_broken.load(Ordering::SeqCst) {
+            true => Err(ReadFault::Failed),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Held for OnShelf {
+    fn stored_len(&self) -> u64 {
+        self.0.bytes.len() as u64
+    }
+
+    fn is_gzip(&self) -> bool {
+        self.0.is_gzip
+    }
+
+    fn crc(&self) -> u32 {
+        self.0.crc
+    }
+
+    fn is_cached(&self, _offset: u64, _len: usize) -> bool {
+        !self.0.disk.is_cold.load(Ordering::SeqCst)
+    }
+
+    fn will_need(&self, _offset: u64, _len: u64) {}
+
+    fn read_at(&self, offset: u64, dst: &mut [u8]) -> Result<u32, ReadFault> {
+        self.0.fetch()?;
+        dst.copy_from_slice(&self.0.bytes[offset as usize..][..dst.len()]);
+        Ok(crc32c(dst))
+    }
+
+    unsafe fn read_into(&self, offset: u64, dst: *mut u8, len: usize) -> Result<(), ReadFault> {
+        self.0.fetch()?;
+        let from = &self.0.bytes[offset as usize..][..len];
+        // SAFETY: the caller has `len` bytes writable at `dst`.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), dst, len) };
+        Ok(())
+    }
+}
