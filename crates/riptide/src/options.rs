@@ -17,7 +17,7 @@ use std::time::Duration;
 use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
-pub use sidecar::sidecar_config;
+pub use sidecar::{doctor_options, needle_options, sidecar_config};
 
 use read::{filer_path, folder, id_pairs, metrics, replication, umask};
 
