@@ -269,7 +269,8 @@ impl Filer {
         if let FilerError::Unavailable { attempts, .. } = &mut error
             && self.inner.config.tls.is_none()
         {
-            for (_, reason) in attempts.iter_mut().filter(|(_, r)| r.starts_with(BROKEN)) {
+            let broken = |reason: &str| BROKEN.iter().any(|start| reason.starts_with(start));
+            for (_, reason) in attempts.iter_mut().filter(|(_, reason)| broken(reason)) {
                 reason.push_str(" (does it demand TLS? grpc.ca is not set in security.toml)");
             }
         }
@@ -299,8 +300,9 @@ impl std::fmt::Debug for Filer {
     }
 }
 
-/// How hyper begins when a connection that was established breaks.
-const BROKEN: &str = "connection error";
+/// How hyper begins when a connection that was established breaks: amid a request, or before it
+/// got to send one.
+const BROKEN: [&str; 2] = ["connection error", "operation was canceled"];
 
 fn refused(peer: &Peer, what: &'static str, status: &Status) -> FilerError {
     FilerError::Refused {

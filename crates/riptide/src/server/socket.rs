@@ -34,8 +34,11 @@ pub fn socket_path(dir: &Path) -> PathBuf {
 /// Where a mount at `dir`, of this user or of root, may have put it.
 pub fn socket_candidates(dir: &Path) -> Vec<PathBuf> {
     let mut folders = folders(false, std::env::var_os("XDG_RUNTIME_DIR"));
-    folders.extend(self::folders(true, None));
-    folders.dedup();
+    for folder in self::folders(true, None) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
     folders
         .iter()
         .map(|folder| folder.join(name(dir)))
