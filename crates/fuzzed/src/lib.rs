@@ -12,6 +12,7 @@ mod flags;
 mod names;
 mod secrets;
 mod sidecar;
+mod volumes;
 mod wire;
 
 pub use chunks::{chunk_views, decode, entry, manifest};
@@ -19,6 +20,7 @@ pub use flags::flags;
 pub use names::{address, file_id};
 pub use secrets::{jwt, security};
 pub use sidecar::sidecar_query;
+pub use volumes::{volume_data, volume_index, volume_info};
 pub use wire::{fuse_request, http_head};
 
 /// A function for the fuzzer.
@@ -38,4 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("manifest", manifest),
     ("security", security),
     ("sidecar_query", sidecar_query),
+    ("volume_data", volume_data),
+    ("volume_index", volume_index),
+    ("volume_info", volume_info),
 ];

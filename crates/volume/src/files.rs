@@ -221,37 +221,43 @@ fn super_block(dat: &File) -> Result<SuperBlock, Reason> {
     Ok(SuperBlock::parse(&bytes)?)
 }
 
-/// Tells the width by whether the entries, read with it, lead to records of their keys.
+/// Tells the width by whose entries lead to records of their keys.
 fn guess_width(dat: &File, idx: &File, idx_len: u64) -> Option<OffsetWidth> {
     let both = [OffsetWidth::Five, OffsetWidth::Four];
-    let fits = |width: &OffsetWidth| {
-        let len = width.entry_len() as u64;
-        let entries = idx_len / len;
-        let step = (entries / PROBES).max(1);
-        let mut bytes = vec![0; width.entry_len()];
-        let mut matched = 0;
-        for at in (0..entries).step_by(step.try_into().unwrap_or(usize::MAX)) {
-            idx.read_exact_at(&mut bytes, at * len).ok()?;
-            let entry = width.entry(&bytes)?;
-            // The record of a deletion is not pointed to by all versions, so only others count.
-            let Slot::At { offset, size } = entry.slot() else {
-                continue;
-            };
-            let mut head = [0; NeedleHeader::LEN];
-            dat.read_exact_at(&mut head, offset).ok()?;
-            let header = NeedleHeader::parse(&head)?;
-            if header.id != entry.key || u32::try_from(header.size) != Ok(size) {
-                return None;
-            }
-            matched += 1;
-        }
-        (matched > 0).then_some(())
-    };
-    both.into_iter().find(|width| fits(width).is_some())
+    let (width, matches) = both
+        .map(|width| (width, matches(dat, idx, idx_len, width)))
+        .into_iter()
+        .max_by_key(|(_, matches)| *matches)?;
+    (matches > 0).then_some(width)
 }
 
-/// Entries to tell by. One would almost do: a key and a size of 96 bits must match.
-const PROBES: u64 = 16;
+/// How many of some entries, read with this width, lead to a record of their key and size.
+fn matches(dat: &File, idx: &File, idx_len: u64, width: OffsetWidth) -> usize {
+    let len = width.entry_len() as u64;
+    let entries = idx_len / len;
+    let step = (entries / PROBES).max(1);
+    let probes = (0..entries).step_by(step.try_into().unwrap_or(usize::MAX));
+    let leads_to_its_record = |at: &u64| -> Option<()> {
+        let mut bytes = vec![0; width.entry_len()];
+        idx.read_exact_at(&mut bytes, at * len).ok()?;
+        let entry = width.entry(&bytes)?;
+        // Not every version points to the record of a deletion, so only others count.
+        let Slot::At { offset, size } = entry.slot() else {
+            return None;
+        };
+        let mut head = [0; NeedleHeader::LEN];
+        dat.read_exact_at(&mut head, offset).ok()?;
+        let header = NeedleHeader::parse(&head)?;
+        let same = header.id == entry.key && u32::try_from(header.size) == Ok(size);
+        same.then_some(())
+    };
+    probes
+        .filter(|at| leads_to_its_record(at).is_some())
+        .count()
+}
+
+/// Entries to tell by. One would do: by chance 96 bits do not match.
+const PROBES: u64 = 64;
 
 /// Whether a folder lies on a file system that other machines write to as well, or that passes
 /// on somebody else's files with a cache of its own.

@@ -81,7 +81,8 @@ impl Inspection {
         })
     }
 
-    /// Finds a needle. One that has expired is a miss.
+    /// Finds a needle. One that has expired is a miss, and when the files have been replaced
+    /// since they were opened all are [`Miss::Loading`].
     ///
     /// # Errors
     /// As for [`Store::find`](crate::Store::find).
@@ -93,6 +94,7 @@ impl Inspection {
             .find(id, &self.context, Wait::Yes)
             .map_err(|doubt| match doubt {
                 Doubt::Unless(miss) | Doubt::Final(miss) => miss,
+                Doubt::Replaced => Miss::Loading,
             })
     }
 

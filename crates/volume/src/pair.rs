@@ -43,6 +43,8 @@ pub(crate) struct Pair {
     to_load: u64,
     /// A merge was asked for and not done yet.
     merging: AtomicBool,
+    /// The index file could not be read.
+    failed: AtomicBool,
     share: Share,
 }
 
@@ -51,6 +53,8 @@ pub(crate) struct Pair {
 pub(crate) enum Doubt {
     /// It may be otherwise in newer files: look at the paths, then this is the answer.
     Unless(Miss),
+    /// There are newer files, or will be in a moment.
+    Replaced,
     /// That is the answer.
     Final(Miss),
 }
@@ -80,6 +84,7 @@ impl Pair {
             unloaded: AtomicU64::new(entries * entry),
             to_load: entries * entry,
             merging: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             share: context.budget.share(entries)?,
         })
     }
@@ -108,6 +113,11 @@ impl Pair {
     /// Bytes of `.idx` that are still to be loaded.
     pub(crate) fn unloaded(&self) -> u64 {
         self.unloaded.load(Ordering::Acquire)
+    }
+
+    /// Whether loading the index ended with an error.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// How many needles there are; nothing while the index is loaded.
@@ -167,7 +177,7 @@ impl Pair {
     fn look_up(self: &Arc<Self>, key: u64, context: &Context, wait: Wait) -> Result<Lookup, Doubt> {
         match self.catch_up(context, wait)? {
             News::None => {}
-            News::Replaced => return Err(Doubt::Unless(Miss::Loading)),
+            News::Replaced => return Err(Doubt::Replaced),
         }
         // In this order: what is loaded meanwhile is found.
         let loading = self.unloaded() > 0;
@@ -205,7 +215,7 @@ impl Pair {
         self.feed(end, context, wait).map_err(|error| match error {
             FillError::WouldWait => Doubt::Final(Miss::WouldWait),
             // Cut off since the look.
-            FillError::End => Doubt::Unless(Miss::Loading),
+            FillError::End => Doubt::Replaced,
             FillError::Io(error) => failed(error),
         })?;
         drop(feeding);
@@ -239,7 +249,9 @@ impl Pair {
     /// Loads the index file, last entries first. Ends early when the store closes.
     pub(crate) fn load(&self, context: &Context) {
         if let Err(error) = self.try_load(context) {
-            // What is not loaded stays "loading", so that nothing is called absent.
+            // What is not loaded stays "loading", so that nothing is called absent. The next
+            // regular look opens the files anew.
+            self.failed.store(true, Ordering::Relaxed);
             tracing::warn!(
                 at = self.unloaded(),
                 "an index file cannot be read: {error:?}"
@@ -251,6 +263,9 @@ impl Pair {
     fn try_load(&self, context: &Context) -> Result<(), FillError> {
         let mut buffer = Vec::new();
         let mut block = self.whole_entries(FIRST_BLOCK);
+        if self.unloaded() == 0 {
+            self.index.write().finish_loading();
+        }
         loop {
             let end = self.unloaded();
             if end == 0 || context.is_closing() {

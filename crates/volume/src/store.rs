@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use seaweed::FileId;
+use stats::{Export, Exporter};
 
 use crate::budget::Budget;
 use crate::context::{Context, Job};
@@ -21,7 +22,7 @@ use crate::files::{Paths, remote_file_system};
 use crate::raw::Wait;
 use crate::scan::{self, Stamp};
 use crate::volume::Volume;
-use crate::{DataDir, Miss, Needle, VerifyRanges, VolumeStats, VolumeSummary};
+use crate::{DataDir, Miss, Needle, VerifyRanges, VolumeState, VolumeStats, VolumeSummary};
 
 /// What a store shall read, and its limits.
 #[derive(Debug, Clone)]
@@ -204,9 +205,10 @@ impl Store {
         }
     }
 
-    /// Looks at the folders now, instead of within the next seconds.
+    /// Looks at the folders and all volumes now, instead of within the next seconds.
     pub fn rescan(&self) {
         self.shared.scan(Instant::now());
+        self.shared.inspect_all();
     }
 
     /// Its numbers.
@@ -264,6 +266,42 @@ impl Store {
             Err(miss) => stats.count(miss),
         }
         found
+    }
+}
+
+impl Export for Store {
+    /// What was counted, and what there is now.
+    fn export(&self, to: &mut dyn Exporter) {
+        self.stats().export(to);
+        let gauges = [
+            ("volume_index_bytes", "Bytes of indexes", self.index_bytes()),
+            (
+                "volume_sums_bytes",
+                "Bytes of sums of blocks",
+                self.sums_bytes(),
+            ),
+            (
+                "volume_open_pairs",
+                "Pairs of files open",
+                self.open_pairs() as u64,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            to.gauge(name, help, &[], value as f64);
+        }
+        let mut states = BTreeMap::from([("serving", 0u32), ("loading", 0)]);
+        for volume in self.volumes() {
+            let label = match &volume.state {
+                VolumeState::Serving => "serving",
+                VolumeState::Loading { .. } => "loading",
+                VolumeState::Declined(reason) => reason.label(),
+            };
+            *states.entry(label).or_default() += 1;
+        }
+        for (state, count) in states {
+            let labels = [("state", state)];
+            to.gauge("volume_volumes", "Volumes", &labels, count.into());
+        }
     }
 }
 
@@ -340,16 +378,20 @@ impl Shared {
     fn scan_forever(&self) {
         while !self.context.is_closing() {
             self.scan(Instant::now());
-            for volume in self.all() {
-                if self.context.is_closing() {
-                    return;
-                }
-                volume.inspect(&self.context);
-            }
+            self.inspect_all();
             let mut sleep = self.sleep.0.lock();
             if !self.context.is_closing() {
                 self.sleep.1.wait_for(&mut sleep, self.config.scan_interval);
             }
+        }
+    }
+
+    fn inspect_all(&self) {
+        for volume in self.all() {
+            if self.context.is_closing() {
+                return;
+            }
+            volume.inspect(&self.context);
         }
     }
 

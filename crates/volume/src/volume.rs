@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
@@ -123,6 +124,7 @@ impl Volume {
         context: &Arc<Context>,
         wait: Wait,
     ) -> Result<Needle, Miss> {
+        let began = Instant::now();
         let mut tries = 0;
         loop {
             let state = self.state.read().clone();
@@ -130,28 +132,38 @@ impl Volume {
                 State::Serving(pair) => match pair.find(id, context, wait) {
                     Ok(needle) => return Ok(needle),
                     Err(Doubt::Final(miss)) => return Err(miss),
-                    Err(Doubt::Unless(miss)) => (Some(pair), miss),
+                    Err(Doubt::Unless(miss)) => (Some(pair), Some(miss)),
+                    Err(Doubt::Replaced) => (Some(pair), None),
                 },
-                State::Declined(reason) => (None, Miss::Declined(reason)),
+                State::Declined(reason) => (None, Some(Miss::Declined(reason))),
             };
-            tries += 1;
-            if tries > TRIES {
-                return Err(miss);
-            }
-            if wait == Wait::No && !self.is_current(pair.as_ref()) {
+            if wait == Wait::No && (miss.is_none() || !self.is_current(pair.as_ref())) {
                 return Err(Miss::WouldWait);
             }
-            if wait == Wait::No || !self.look_again(pair.as_ref(), context) {
-                return Err(miss);
+            tries += 1;
+            if wait == Wait::Yes && tries <= TRIES && self.look_again(pair.as_ref(), context) {
+                continue;
             }
+            // The look may have found that it cannot be served any more.
+            if let State::Declined(reason) = &*self.state.read() {
+                return Err(Miss::Declined(reason.clone()));
+            }
+            match miss {
+                Some(miss) => return Err(miss),
+                // A file loses its name shortly before the path leads to the next one.
+                None if began.elapsed() < RENAME => thread::sleep(RENAME_PAUSE),
+                None => return Err(Miss::Loading),
+            }
+            tries = 0;
         }
     }
 
     fn is_current(&self, pair: Option<&Arc<Pair>>) -> bool {
         match pair {
             Some(pair) => pair.is_current(&self.paths),
-            // Whether it can be served by now is found out by others.
-            None => true,
+            // Whether it can be served by now is found out by others, unless nobody has
+            // looked at all.
+            None => self.was_looked_at(),
         }
     }
 
@@ -186,6 +198,7 @@ impl Volume {
                     self.read_info(&mut looked);
                 }
                 self.paths.obstacle(&looked.info).is_none()
+                    && !pair.has_failed()
                     && pair.is_current(&self.paths)
                     && pair.keep_up(context)
             }
@@ -251,11 +264,19 @@ impl Volume {
         self.paths.info_stamp()
     }
 
+    /// Whether more of it may be served soon, without anything changing on disk.
     pub(crate) fn is_loading(&self) -> bool {
         match &*self.state.read() {
             State::Serving(pair) => pair.unloaded() > 0,
-            State::Declined(_) => false,
+            State::Declined(_) => !self.was_looked_at(),
         }
+    }
+
+    /// Says no while somebody looks: that is the first time, or may change the answer.
+    fn was_looked_at(&self) -> bool {
+        self.looking
+            .try_lock()
+            .is_some_and(|looked| looked.at.is_some())
     }
 
     pub(crate) fn summary(&self) -> VolumeSummary {
@@ -301,6 +322,10 @@ impl Volume {
 /// Times that a find starts anew because the files were replaced under it. A vacuum takes longer
 /// than a find, so already the second is unusual.
 const TRIES: u32 = 5;
+
+/// A rename is over after microseconds, unless the one who does it has to wait for a CPU.
+const RENAME: Duration = Duration::from_millis(200);
+const RENAME_PAUSE: Duration = Duration::from_micros(50);
 
 /// A declined volume is looked at again after this long, if somebody asks for it.
 const PAUSE: Duration = Duration::from_millis(20);

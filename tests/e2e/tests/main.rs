@@ -16,4 +16,5 @@ mod semantics;
 mod sidecar;
 mod statistics;
 mod stock;
+mod tools;
 mod volume_restart;
