@@ -154,7 +154,7 @@ impl<N: Held> Reading<N> {
     ///
     /// # Errors
     /// When they cannot be read, or are not what was once written.
-    pub fn next(&mut self) -> Result<Option<Bytes>, ReadFault> {
+    pub fn advance(&mut self) -> Result<Option<Bytes>, ReadFault> {
         let left = self.end - self.at;
         if left == 0 {
             return Ok(None);

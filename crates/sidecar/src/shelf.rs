@@ -97,7 +97,7 @@ impl Stock for VolumeShelf {
     }
 
     fn export(&self, to: &mut dyn Exporter) {
-        self.0.stats().export(to);
+        self.0.export(to);
     }
 }
 

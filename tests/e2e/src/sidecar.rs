@@ -140,7 +140,8 @@ impl Sidecar {
     /// When there is none of that name.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
-        let stats: Value = serde_json::from_slice(&self.send("GET", "/stats", &[]).body).unwrap();
+        let stats: Value = serde_json::from_slice(&self.send("GET", "/stats", &[]).body)
+            .unwrap_or_else(|e| panic!("/stats: {e}"));
         let series = stats["metrics"][name].as_array();
         let series = series.unwrap_or_else(|| panic!("no metric {name} in {stats:#}"));
         series.iter().filter_map(|one| one["value"].as_f64()).sum()
@@ -200,7 +201,7 @@ pub fn data_folder(cluster: &Cluster, i: usize) -> PathBuf {
 pub fn all_needles(folder: &Path) -> Vec<FileId> {
     let dir = DataDir::new(folder);
     let mut all = Vec::new();
-    for found in volumes(&dir).unwrap() {
+    for found in volumes(&dir).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
         let inspection = Inspection::open(&dir, &found);
         let inspection = inspection.unwrap_or_else(|e| panic!("volume {}: {e}", found.id));
         for live in inspection.needles() {

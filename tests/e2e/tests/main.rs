@@ -17,4 +17,5 @@ mod semantics;
 mod sidecar;
 mod statistics;
 mod stock;
+mod tools;
 mod volume_restart;

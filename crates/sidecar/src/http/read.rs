@@ -112,7 +112,7 @@ async fn open<S: Stock>(
     let (needle, offset, size) = (query.needle, query.offset, query.size);
     let opening = spawn_blocking(move || {
         let mut reading = Reading::open(&*shelf, &budget, needle, offset, size)?;
-        let first = if with_body { reading.next()? } else { None };
+        let first = if with_body { reading.advance()? } else { None };
         Ok(Opened { reading, first })
     });
     opening.await.unwrap_or_else(|error| {
@@ -136,7 +136,7 @@ fn body<N: Held + 'static>(opened: Opened<N>, counters: Arc<Counters>) -> Body {
             if let Some(first) = first {
                 return Some((Ok(first), (Some(reading), None)));
             }
-            let next = spawn_blocking(move || (reading.next(), reading)).await;
+            let next = spawn_blocking(move || (reading.advance(), reading)).await;
             match next {
                 Ok((Ok(Some(piece)), reading)) => Some((Ok(piece), (Some(reading), None))),
                 Ok((Ok(None), _)) => None,
