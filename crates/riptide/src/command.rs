@@ -76,6 +76,23 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         sections: &[&PING],
     },
     Subcommand {
+        name: "needle",
+        about: "Look into volume files, without any server",
+        details: "get writes the bytes of a needle out, stat says what is known of a needle or of the volumes in a folder, \
+                  verify reads and checks a needle, or all of a folder. Nothing is written to the folder.",
+        words: &["get|stat|verify", "FILEID|DIR"],
+        usage: "[-dir=DIR] [-output=FILE] [-json]",
+        sections: &[&sidecar::NEEDLE],
+    },
+    Subcommand {
+        name: "doctor",
+        about: "Say what is right and wrong with this machine and the way to the cluster",
+        details: "Each line is ok, warn or fail, with what to do. Ends with status 1 when anything fails; changes nothing.",
+        words: &[],
+        usage: "[-filer=HOST:PORT] [-sidecar=HOST:PORT]",
+        sections: &[&sidecar::DOCTOR],
+    },
+    Subcommand {
         name: "dev",
         about: "Start a throw-away SeaweedFS and mount it",
         details: "Everything runs on free ports of this machine and in a temporary folder; \
@@ -275,6 +292,8 @@ mod tests {
                 "umount",
                 "stats",
                 "ping",
+                "needle",
+                "doctor",
                 "dev",
                 "completions",
                 "man",

@@ -11,7 +11,10 @@ use crate::command::{Subcommand, by_name, clap_command, command_names};
 use crate::flags::error::nearest;
 use crate::flags::values::Warning;
 use crate::flags::{FlagError, Kind, Section, Values, flags, options_file, rewrite, toml_file};
-use crate::options::{LogOptions, MountOptions, PingOptions, sidecar_config};
+use crate::options::{
+    LogOptions, MountOptions, PingOptions, doctor_options, needle_options, sidecar_config,
+};
+use crate::run::{DoctorOptions, NeedleOptions};
 
 /// What the user wants.
 #[derive(Debug)]
@@ -31,6 +34,10 @@ pub enum Action {
     Mount(Box<MountOptions>),
     /// `sidecar`.
     Sidecar(Box<sidecar::Config>),
+    /// `needle`.
+    Needle(NeedleOptions),
+    /// `doctor`.
+    Doctor(DoctorOptions),
     /// `umount`.
     Umount {
         /// The mount point.
@@ -133,6 +140,12 @@ impl Action {
         Ok(match subcommand.name {
             "mount" => Self::Mount(Box::new(MountOptions::from_values(values)?)),
             "sidecar" => Self::Sidecar(Box::new(sidecar_config(values)?)),
+            "needle" => Self::Needle(needle_options(
+                word(matches, "get|stat|verify")?,
+                word(matches, "FILEID|DIR")?,
+                values,
+            )?),
+            "doctor" => Self::Doctor(doctor_options(values)?),
             "umount" => Self::Umount {
                 dir: word(matches, "DIR")?.into(),
                 lazy: values.switch("l"),

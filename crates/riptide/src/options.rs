@@ -19,7 +19,7 @@ use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
 pub use ping::PingOptions;
-pub use sidecar::sidecar_config;
+pub use sidecar::{doctor_options, needle_options, sidecar_config};
 
 use read::{filer_path, folder, id_pairs, metrics, replication, sidecars, umask};
 

@@ -1,7 +1,9 @@
 //! One module a subcommand, and what picks among them.
 
 mod dev;
+mod doctor;
 mod mount;
+mod needle;
 mod ping;
 mod sidecar;
 mod stats;
@@ -13,7 +15,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+pub use doctor::DoctorOptions;
 pub use mount::run_mount;
+pub use needle::{NeedleAction, NeedleOptions};
 
 use crate::invocation::{Action, Invocation};
 use crate::{help, logging};
@@ -49,6 +53,8 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
     match invocation.action {
         Action::Mount(options) => run_mount(&options),
         Action::Sidecar(config) => sidecar::run(*config),
+        Action::Needle(options) => needle::run(&options),
+        Action::Doctor(options) => doctor::run(&options),
         Action::Umount { dir, lazy } => umount::run(&dir, lazy),
         Action::Stats { dir, json, once } => stats::run(&dir, json, once),
         Action::Ping(options) => ping::run(&options),

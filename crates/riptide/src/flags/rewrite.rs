@@ -71,7 +71,8 @@ fn flags_and_words(
             word: word.to_string_lossy().into_owned(),
             expected: match subcommand.words {
                 [] => "flags only",
-                _ => "one word besides flags",
+                [_] => "one word besides flags",
+                _ => "two words besides flags",
             },
         }),
         None => Ok(words),

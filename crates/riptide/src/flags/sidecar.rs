@@ -1,4 +1,4 @@
-//! The flags of `riptide sidecar`, by subject.
+//! The flags of `riptide sidecar`, by subject, and of the tools around it.
 
 use crate::flags::logging::LOGGING;
 use crate::flags::{Flag, Section};
@@ -96,5 +96,41 @@ pub static DAEMON: Section = Section {
             .help("A TOML file of these settings, such as port = 8081; the command line wins over it.")
             .ours(),
         Flag::switch("debug").help("Log as -v=2 does.").ours(),
+    ],
+};
+
+/// Those of `riptide needle`.
+pub static NEEDLE: Section = Section {
+    title: "Flags",
+    flags: &[
+        Flag::list("dir")
+            .default(".")
+            .help("Data folders in which a file id is looked for; may be given several times.")
+            .ours(),
+        Flag::folder("dir.idx")
+            .help("The folder of index files, where it is not the data folder.")
+            .ours(),
+        Flag::file("output")
+            .help("Where get writes to; standard output when empty.")
+            .ours(),
+        Flag::switch("raw")
+            .help("Have get write what is stored, without inflating it.")
+            .ours(),
+        Flag::switch("json")
+            .help("Print JSON, a line for each needle or volume.")
+            .ours(),
+    ],
+};
+
+/// Those of `riptide doctor`.
+pub static DOCTOR: Section = Section {
+    title: "Flags",
+    flags: &[
+        Flag::list("filer")
+            .help("Filers as host:port[.grpcPort]; their cluster is looked at as well.")
+            .ours(),
+        Flag::list("sidecar")
+            .help("Sidecars as host:port, besides those that are registered with the filer.")
+            .ours(),
     ],
 };

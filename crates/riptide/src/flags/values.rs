@@ -1,6 +1,6 @@
 //! Flags with types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -109,10 +109,12 @@ impl Values {
         let mut values: BTreeMap<_, _> = flags(sections)
             .map(|flag| (flag.name, Value::default_of(flag)))
             .collect();
+        let mut seen = BTreeSet::new();
         for (name, text) in given {
             if let Some(flag) = find(sections, name) {
+                let again = !seen.insert(flag.name);
                 match (Value::parse(flag, text)?, values.get_mut(flag.name)) {
-                    (Value::List(more), Some(Value::List(all))) => all.extend(more),
+                    (Value::List(more), Some(Value::List(all))) if again => all.extend(more),
                     (value, _) => _ = values.insert(flag.name, value),
                 }
             }

@@ -1,5 +1,6 @@
-//! What `riptide sidecar` needs to know, with types.
+//! What `riptide sidecar` and the tools around it need to know, with types.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
 
 use seaweed::ServerAddress;
@@ -8,6 +9,7 @@ use sidecar::config::{Advertise, FABRIC_OFFSET, Transports, parse_bytes};
 use volume::VerifyRanges;
 
 use crate::flags::{FlagError, Values};
+use crate::run::{DoctorOptions, NeedleAction, NeedleOptions};
 
 /// The least memory that is of any use: a piece of a needle for each of a few readers.
 const MIN_MEMORY: u64 = 16 << 20;
@@ -47,6 +49,49 @@ pub fn sidecar_config(values: &Values) -> Result<Config, FlagError> {
         });
     }
     Ok(config)
+}
+
+/// What `riptide needle ACTION TARGET` needs to know.
+///
+/// # Errors
+/// Names the word or flag.
+pub fn needle_options(
+    action: &OsStr,
+    target: &OsStr,
+    values: &Values,
+) -> Result<NeedleOptions, FlagError> {
+    let action = match action.to_str() {
+        Some("get") => NeedleAction::Get,
+        Some("stat") => NeedleAction::Stat,
+        Some("verify") => NeedleAction::Verify,
+        _ => {
+            return Err(FlagError::Unexpected {
+                word: action.to_string_lossy().into_owned(),
+                expected: "get, stat or verify",
+            });
+        }
+    };
+    Ok(NeedleOptions {
+        action,
+        target: target.into(),
+        dirs: values.os_list("dir").iter().map(Into::into).collect(),
+        idx_dir: values.path("dir.idx"),
+        output: values.path("output"),
+        raw: values.switch("raw"),
+        json: values.switch("json"),
+    })
+}
+
+/// What `riptide doctor` needs to know.
+///
+/// # Errors
+/// Names the flag.
+pub fn doctor_options(values: &Values) -> Result<DoctorOptions, FlagError> {
+    Ok(DoctorOptions {
+        filers: addresses("filer", values)?,
+        sidecars: addresses("sidecar", values)?,
+        config_dir: values.path("config_dir"),
+    })
 }
 
 fn some(text: &str) -> Option<String> {

@@ -1,0 +1,232 @@
+//! Each sidecar, over each carrier, and which volumes can be reached that way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use context::Context;
+use fabric::announce::{Announcement, Endpoints, MAX_BYTES, this_host};
+use fabric::carrier::{Dial, Dialer, DialerConfig};
+use seaweed::Security;
+use serde_json::Value;
+use sidecar::client::Client;
+use tokio::task::spawn_blocking;
+
+use super::cluster::Known;
+use super::{DoctorOptions, Finding};
+
+/// How long a sidecar is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn findings(
+    options: &DoctorOptions,
+    security: &Security,
+    client: &Client,
+    known: &Known,
+) -> Vec<Finding> {
+    let registered = known.sidecars.iter().map(|sidecar| sidecar.http.clone());
+    let given = options.sidecars.iter().map(|sidecar| sidecar.http());
+    let addresses: BTreeSet<String> = registered.chain(given).collect();
+    let mut all = Vec::new();
+    let mut reached: Vec<(Announcement, Vec<&'static str>)> = Vec::new();
+    for address in addresses {
+        match health(client, &address).await {
+            Ok((announcement, document, took)) => {
+                all.push(state(&address, &document, took));
+                let (lanes, carriers) = lanes(security, &announcement).await;
+                all.extend(lanes);
+                reached.push((announcement, carriers));
+            }
+            Err(error) => {
+                let todo = "start it, or open its port; its entry at the filer ends after a minute";
+                let about = format!("sidecar {address}");
+                all.push(Finding::fail(about, format!("{error:#}"), todo));
+            }
+        }
+    }
+    all.extend(coverage(&known.volumes, &reached));
+    all
+}
+
+async fn health(client: &Client, address: &str) -> anyhow::Result<(Announcement, Value, Duration)> {
+    let start = Instant::now();
+    let document = client
+        .document(address, "/health", MAX_BYTES, PATIENCE)
+        .await?;
+    let took = start.elapsed();
+    let document: Value = serde_json::from_slice(&document)?;
+    Ok((serde_json::from_value(document.clone())?, document, took))
+}
+
+fn state(address: &str, document: &Value, took: Duration) -> Finding {
+    let about = format!("sidecar {address}");
+    let status = document["status"].as_str().unwrap_or("unknown");
+    let volumes = document["volumes"].as_array().map_or(0, Vec::len);
+    let mut seen = format!(
+        "{status}, {volumes} volumes, answers in {} ms",
+        took.as_millis()
+    );
+    if let Some(reason) = document["rdma"]["reason"].as_str() {
+        seen += &format!("; no RDMA: {reason}");
+    }
+    if status == "healthy" {
+        return Finding::ok(about, seen);
+    }
+    let reasons = document["reasons"].as_array().cloned().unwrap_or_default();
+    let reasons: Vec<_> = reasons.iter().filter_map(Value::as_str).collect();
+    Finding::warn(about, seen, reasons.join("; "))
+}
+
+/// Opens a lane over each carrier that is offered; the carriers that work come second.
+async fn lanes(security: &Security, to: &Announcement) -> (Vec<Finding>, Vec<&'static str>) {
+    let all = &to.fabric;
+    let here = this_host().unwrap_or_default();
+    let mut offers = Vec::new();
+    if all.unix.is_some() && all.host == here && !here.is_empty() {
+        let only = Endpoints {
+            tcp: None,
+            rdma: Vec::new(),
+            ..all.clone()
+        };
+        offers.push(("shm", only));
+    }
+    if all.tcp.is_some() {
+        let only = Endpoints {
+            unix: None,
+            rdma: Vec::new(),
+            ..all.clone()
+        };
+        offers.push(("tcp", only));
+    }
+    let (mut findings, mut carriers) = (Vec::new(), Vec::new());
+    for (carrier, only) in offers {
+        let about = format!("{carrier} {}", to.http);
+        match open(security, only, here.clone()).await {
+            Ok(took) => {
+                let seen = format!("a lane opens in {} µs", took.as_micros());
+                findings.push(Finding::ok(about, seen));
+                carriers.push(carrier);
+            }
+            Err(error) => {
+                let todo = match carrier {
+                    "shm" => "the folder of the socket has to be visible here, see -socket",
+                    _ => {
+                        "open the fabric's port (-fabric-port) in the firewall; compare the read keys"
+                    }
+                };
+                findings.push(Finding::fail(about, format!("{error:#}"), todo));
+            }
+        }
+    }
+    (findings, carriers)
+}
+
+async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Result<Duration> {
+    let tls = security.https.as_ref().map(fabric::http::client_config);
+    let dialer = Dialer::new(DialerConfig {
+        name: "riptide doctor".to_owned(),
+        host,
+        read_key: security.read_key.clone(),
+        tls: tls.transpose()?,
+        arena: None,
+        patience: PATIENCE,
+    });
+    spawn_blocking(move || {
+        let start = Instant::now();
+        let lane = dialer.dial(&Context::background(PATIENCE), &to)?;
+        let took = start.elapsed();
+        lane.close();
+        Ok(took)
+    })
+    .await?
+}
+
+/// For each volume server, over which carriers its volumes can be reached.
+fn coverage(
+    servers: &BTreeMap<String, Vec<u32>>,
+    reached: &[(Announcement, Vec<&'static str>)],
+) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for (server, volumes) in servers {
+        let about = format!("volumes {server}");
+        let beside = reached
+            .iter()
+            .find(|(sidecar, _)| sidecar.volume_servers.contains(server));
+        let Some((sidecar, carriers)) = beside else {
+            let seen = format!("{} volumes over HTTP only", volumes.len());
+            all.push(Finding::warn(
+                about,
+                seen,
+                "start a sidecar beside this volume server",
+            ));
+            continue;
+        };
+        let missing: Vec<_> = volumes
+            .iter()
+            .filter(|id| !sidecar.volumes.contains(id))
+            .collect();
+        let over = match carriers.is_empty() {
+            true => "no carrier".to_owned(),
+            false => carriers.join(", "),
+        };
+        let served = volumes.len() - missing.len();
+        let seen = format!(
+            "{served} of {} over {over} from {}",
+            volumes.len(),
+            sidecar.http
+        );
+        if carriers.is_empty() {
+            all.push(Finding::fail(
+                about,
+                seen,
+                "see the lines of this sidecar above",
+            ));
+        } else if missing.is_empty() {
+            all.push(Finding::ok(about, seen));
+        } else {
+            let named: Vec<_> = missing.iter().take(10).map(ToString::to_string).collect();
+            let todo = format!(
+                "volumes {} go over HTTP; /health of the sidecar says why (volume_states)",
+                named.join(", ")
+            );
+            all.push(Finding::warn(about, seen, todo));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::doctor::Level;
+
+    #[test]
+    fn each_volume_server_is_judged_by_the_sidecar_beside_it() {
+        let sidecar = |server: &str, volumes: &[u32]| Announcement {
+            http: format!("{server}1"),
+            fabric: Endpoints::default(),
+            volume_servers: vec![server.to_owned()],
+            volumes: volumes.to_vec(),
+            generation: 1,
+            data_center: String::new(),
+            rack: String::new(),
+        };
+        let servers = ["a:1", "b:1", "c:1", "d:1"].map(|name| (name.to_owned(), vec![1, 2]));
+        let reached = [
+            (sidecar("a:1", &[1, 2]), vec!["shm", "tcp"]),
+            (sidecar("b:1", &[1]), vec!["tcp"]),
+            (sidecar("c:1", &[1, 2]), vec![]),
+        ];
+        let all = coverage(&BTreeMap::from(servers), &reached);
+        let levels: Vec<_> = all.iter().map(|finding| finding.level).collect();
+        assert_eq!(levels, [Level::Ok, Level::Warn, Level::Fail, Level::Warn]);
+        assert!(all[0].seen.contains("2 of 2 over shm, tcp"), "{}", all[0]);
+        assert!(
+            all[1]
+                .todo
+                .as_ref()
+                .unwrap()
+                .contains("volumes 2 go over HTTP")
+        );
+        assert!(all[3].seen.contains("HTTP only"));
+    }
+}
