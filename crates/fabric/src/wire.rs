@@ -27,7 +27,7 @@
 //! | 2 | version | [`VERSION`] |
 //! | 3 | kind | of the message |
 //! | 4..8 | length | of the body, at most [`MAX_BODY`] |
-//! | 8..16 | id | of the exchange; an answer repeats that of its request |
+//! | 8..16 | id | of the exchange, another one than of that before; an answer repeats that of its read |
 //! | 16..20 | data | bytes behind the body that the frame's checksum does not cover, at most [`MAX_READ`] |
 //! | 20..24 | checksum | CRC32C of the header, with zeros here, and of the body |
 //!
@@ -68,7 +68,7 @@
 //! | Ping, Pong, Bye | none | |
 //!
 //! A frame has one encoding only: what decodes encodes to the same bytes again. Bytes from a socket
-//! go through a [`FrameReader`]; [`encode`] appends frames to a buffer that is used again and again.
+//! go through a [`FrameReader`]; [`encode()`] appends frames to a buffer that is used again and again.
 
 mod decode;
 mod encode;

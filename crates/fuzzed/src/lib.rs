@@ -17,7 +17,7 @@ pub use chunks::{chunk_views, decode, entry, manifest};
 pub use flags::flags;
 pub use names::{address, file_id};
 pub use secrets::{jwt, security};
-pub use wire::{fuse_request, http_head};
+pub use wire::{fabric_frame, fuse_request, http_head};
 
 /// A function for the fuzzer.
 pub type Target = fn(&[u8]);
@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunk_views", chunk_views),
     ("decode", decode),
     ("entry", entry),
+    ("fabric_frame", fabric_frame),
     ("file_id", file_id),
     ("flags", flags),
     ("fuse_request", fuse_request),

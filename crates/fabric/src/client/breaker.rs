@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Failures weigh differently: a sidecar that cannot be reached or keeps silent for a whole timeout
-//! is left alone at once, a lane that breaks may have been an old one. Any success of a closed
-//! breaker makes up for all points. Pauses are random between half and all of their length, so that
+//! is left alone at once, a lane that breaks may have been an old one, a wrong checksum may be that
+//! of one needle. Any success of a closed breaker makes up for all points. Pauses are random between half and all of their length, so that
 //! the mounts of a cluster do not come back at the same moment.
 //!
 //! Results of reads that were begun before the breaker opened say nothing new and change nothing.
@@ -161,9 +161,10 @@ const LIMIT: u32 = 6;
 /// How much a failure weighs.
 fn points(reason: Reason) -> u32 {
     match reason {
-        // A lane may have been idle since before the sidecar was restarted, and one needle may
-        // be damaged.
-        Reason::Broken | Reason::Corrupt => 2,
+        // It may have been idle since before the sidecar was restarted.
+        Reason::Broken => 2,
+        // One needle may be damaged on the disk, and somebody may read it again and again.
+        Reason::Corrupt => 1,
         // Waiting for it again costs another timeout; whoever refuses us will do so again.
         _ => LIMIT,
     }

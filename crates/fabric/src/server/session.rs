@@ -11,7 +11,8 @@
 //! [`Effect::Admit`] tells the carrier to do so, and only its [`Session::admit`] opens the lane.
 //!
 //! A client has one exchange in flight. [`Session::finished`] is called *before* the last answer is
-//! sent, because the next read may arrive the moment after.
+//! sent, because the next read may arrive the moment after. A read that repeats the id of the one
+//! before is refused: serving it again would write to memory that the client has taken back.
 
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub struct Session {
     nonce: [u8; 16],
     hello: Hello,
     state: State,
+    /// The id of the last read.
+    last: Option<u64>,
     deadline: Instant,
 }
 
@@ -118,6 +121,7 @@ impl Session {
                 regions: Vec::new(),
             },
             state: State::Greeting,
+            last: None,
         }
     }
 
@@ -165,8 +169,12 @@ impl Session {
             (State::Proving, Message::Proof(proof)) => self.prove(&proof),
             (State::Idle | State::Serving(_), Message::Ping) => send(id, Message::Pong),
             (State::Idle | State::Serving(_), Message::Pong) => Effect::Nothing,
+            (State::Idle, Message::Read(_)) if self.last == Some(id) => {
+                self.refuse(format!("read {id} is sent again"))
+            }
             (State::Idle, Message::Read(read)) => match self.check(&read.items) {
                 Ok(()) => {
+                    self.last = Some(id);
                     self.state = State::Serving(id);
                     Effect::Serve {
                         id,

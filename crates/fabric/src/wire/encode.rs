@@ -49,7 +49,7 @@ pub fn encode(id: u64, message: &Message, out: &mut Vec<u8>) -> Result<(), WireE
 /// Appends the frame of a [`Message::Read`] of `items` to `out`.
 ///
 /// # Errors
-/// As [`encode`].
+/// As [`encode()`].
 pub fn encode_read(id: u64, items: &[Item], out: &mut Vec<u8>) -> Result<(), WireError> {
     if !(1..=MAX_ITEMS).contains(&items.len()) {
         return Err(Kind::Read.malformed("no items or too many"));
@@ -63,7 +63,7 @@ pub fn encode_read(id: u64, items: &[Item], out: &mut Vec<u8>) -> Result<(), Wir
 /// Appends the frame of a [`Message::Answer`] to `out`; its data is sent behind it.
 ///
 /// # Errors
-/// As [`encode`].
+/// As [`encode()`].
 pub fn encode_answer(id: u64, answer: &Answer, out: &mut Vec<u8>) -> Result<(), WireError> {
     check_answer(answer)?;
     frame(Kind::Answer, id, answer.data() as u32, out, |out| {

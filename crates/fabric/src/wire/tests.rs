@@ -1,1 +1,440 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use seaweed::FileId;
+use seaweed::jwt::SigningKey;
 
+use super::*;
+
+fn nonce() -> impl Strategy<Value = [u8; 16]> {
+    any::<[u8; 16]>()
+}
+
+fn region() -> impl Strategy<Value = Region> {
+    any::<(u64, u64, u32)>().prop_map(|(len, base, key)| Region { len, base, key })
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let needle = any::<(u32, u64, u32)>().prop_map(|(volume, key, cookie)| FileId {
+        volume,
+        key,
+        cookie,
+    });
+    let len = 1..=MAX_READ as u32;
+    let extent = prop_oneof![
+        (0..=MAX_READ as u32).prop_map(|room| Extent::Whole { room }),
+        (any::<u64>(), len).prop_map(|(offset, len)| Extent::Range { offset, len }),
+    ];
+    let place = prop_oneof![
+        Just(Place::Inline),
+        any::<(u16, u64)>().prop_map(|(region, offset)| Place::Region { region, offset }),
+    ];
+    (needle, extent, place).prop_map(|(needle, extent, place)| Item {
+        needle,
+        extent,
+        place,
+    })
+}
+
+/// With at most `len` bytes of data.
+fn answer(len: u32) -> impl Strategy<Value = Answer> {
+    let status = prop_oneof![
+        3 => Just(Status::Done),
+        1 => Just(Status::Absent),
+        1 => Just(Status::TooLarge),
+        1 => Just(Status::Busy),
+    ];
+    let item = 0..MAX_ITEMS as u16;
+    (item, status, any::<(bool, bool, u64, u32)>(), 0..=len).prop_map(
+        |(item, status, (is_inline, is_gzip, stored, crc), len)| Answer {
+            item,
+            status,
+            is_inline,
+            is_gzip,
+            len,
+            stored,
+            crc,
+        },
+    )
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let hello = (nonce(), "[ -~]{0,64}", vec(region(), 0..=MAX_REGIONS));
+    let hello = hello.prop_map(|(nonce, name, regions)| Hello {
+        nonce,
+        name,
+        regions,
+    });
+    let challenge =
+        (nonce(), any::<bool>()).prop_map(|(nonce, wants_proof)| Challenge { nonce, wants_proof });
+    let welcome = (1..=MAX_ITEMS as u16, 1..=MAX_READ).prop_map(|(max_items, max_read)| Welcome {
+        max_items,
+        max_read,
+    });
+    prop_oneof![
+        hello.prop_map(Message::Hello),
+        challenge.prop_map(Message::Challenge),
+        any::<[u8; 32]>().prop_map(|mac| Message::Proof(Proof { mac })),
+        welcome.prop_map(Message::Welcome),
+        ".{0,300}".prop_map(|reason| Message::Refusal(Refusal::new(reason))),
+        vec(item(), 1..=MAX_ITEMS).prop_map(|items| Message::Read(Read { items })),
+        answer(3000).prop_map(Message::Answer),
+        Just(Message::Ping),
+        Just(Message::Pong),
+        Just(Message::Bye),
+    ]
+}
+
+/// What a stream is heard as: frames, each with its data.
+type Heard = Vec<(Frame, Vec<u8>)>;
+
+/// Feeds a reader with runs of at most `runs` bytes, until it refuses or all is heard.
+fn hear(stream: &[u8], runs: &[usize]) -> (Heard, Option<WireError>) {
+    let mut reader = FrameReader::new();
+    let mut heard: Heard = Vec::new();
+    let mut runs = runs.iter().cycle();
+    let mut rest = stream;
+    loop {
+        match reader.next() {
+            Err(error) => return (heard, Some(error)),
+            Ok(Next::Frame(frame)) => heard.push((frame, Vec::new())),
+            Ok(Next::Data(left)) => {
+                let (_, data) = heard.last_mut().unwrap();
+                let mut part = vec![0; left];
+                let mut len = reader.take_data(&mut part);
+                if len == 0 {
+                    // Past the reader, as from a socket.
+                    len = left.min(*runs.next().unwrap()).min(rest.len());
+                    part[..len].copy_from_slice(&rest[..len]);
+                    rest = &rest[len..];
+                    reader.received(len);
+                    if len == 0 {
+                        return (heard, None);
+                    }
+                }
+                data.extend(&part[..len]);
+            }
+            Ok(Next::NeedMore) => {
+                let space = reader.space();
+                let len = space.len().min(*runs.next().unwrap()).min(rest.len());
+                if len == 0 {
+                    return (heard, None);
+                }
+                space[..len].copy_from_slice(&rest[..len]);
+                rest = &rest[len..];
+                reader.filled(len);
+            }
+        }
+    }
+}
+
+fn spoken(messages: &[(u64, Message)]) -> (Heard, Vec<u8>) {
+    let mut stream = Vec::new();
+    let mut said = Heard::new();
+    for (id, message) in messages {
+        encode(*id, message, &mut stream).unwrap();
+        let data = match message {
+            Message::Answer(answer) => answer.data(),
+            _ => 0,
+        };
+        let data: Vec<_> = (0..data).map(|at| (at * 7) as u8).collect();
+        stream.extend(&data);
+        let frame = Frame {
+            id: *id,
+            message: message.clone(),
+        };
+        said.push((frame, data));
+    }
+    (said, stream)
+}
+
+proptest! {
+    #[test]
+    fn what_is_said_is_heard_however_it_is_split(
+        messages in vec((any::<u64>(), message()), 0..6),
+        runs in vec(1usize..5000, 1..20),
+    ) {
+        let (said, stream) = spoken(&messages);
+        let (heard, error) = hear(&stream, &runs);
+        prop_assert_eq!(error, None);
+        prop_assert_eq!(&heard, &said);
+        let (heard, error) = hear(&stream, &[1]);
+        prop_assert_eq!(error, None);
+        prop_assert_eq!(heard, said);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_never_heard_as_a_message(
+        id: u64,
+        message in message(),
+        bit: prop::sample::Index,
+    ) {
+        let mut stream = Vec::new();
+        encode(id, &message, &mut stream).unwrap();
+        let bit = bit.index(stream.len() * 8);
+        stream[bit / 8] ^= 1 << (bit % 8);
+        // A longer body may be waited for; what comes then does not make it right.
+        stream.extend(vec![0; MAX_BODY]);
+        let (heard, error) = hear(&stream, &[100_000]);
+        prop_assert_eq!(heard, vec![]);
+        prop_assert!(error.is_some());
+    }
+
+    #[test]
+    fn whatever_is_heard_is_said_in_the_same_bytes(
+        kind in 1u8..=10,
+        body in vec(any::<u8>(), 0..200),
+        small in vec(0u8..3, 0..100),
+        take_small: bool,
+    ) {
+        // With the right checksum, so that the fields are looked at.
+        let body = if take_small { small } else { body };
+        let stream = frame(kind, 0, &body);
+        let mut reader = FrameReader::new();
+        reader.space()[..stream.len()].copy_from_slice(&stream);
+        reader.filled(stream.len());
+        if let Ok(Next::Frame(frame)) = reader.next() {
+            let mut again = Vec::new();
+            encode(frame.id, &frame.message, &mut again).unwrap();
+            prop_assert_eq!(again, stream);
+        }
+    }
+}
+
+/// A frame of any content with a right checksum.
+fn frame(kind: u8, data: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::from(*b"RT\x01");
+    bytes.push(kind);
+    bytes.extend((body.len() as u32).to_le_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend(data.to_le_bytes());
+    let sum = seaweed::crc::crc32c(&[&bytes[..], &[0; 4], body].concat());
+    bytes.extend(sum.to_le_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+fn refusal_of(bytes: &[u8]) -> String {
+    let (heard, error) = hear(bytes, &[10_000]);
+    assert_eq!(heard, []);
+    error.map_or_else(String::new, |error| error.to_string())
+}
+
+#[test]
+fn the_layout_is_the_documented_one() {
+    let read = Message::Read(Read {
+        items: vec![Item {
+            needle: FileId {
+                volume: 0x0102_0304,
+                key: 0x1112_1314_1516_1718,
+                cookie: 0x2122_2324,
+            },
+            extent: Extent::Range {
+                offset: 0x3132_3334_3536_3738,
+                len: 0x0142_4344,
+            },
+            place: Place::Region {
+                region: 0x5152,
+                offset: 0x6162_6364_6566_6768,
+            },
+        }],
+    });
+    let mut out = Vec::new();
+    encode(0x7172_7374_7576_7778, &read, &mut out).unwrap();
+    let hex: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sum = seaweed::crc::crc32c(&[&out[..20], &[0; 4], &out[24..]].concat());
+    let sum: String = sum.to_le_bytes().map(|byte| format!("{byte:02x}")).concat();
+    let expected = [
+        "52540106",
+        "2a000000",
+        "7877767574737271",
+        "00000000",
+        &sum,
+        "0100",
+        "04030201",
+        "1817161514131211",
+        "24232221",
+        "01",
+        "01",
+        "5251",
+        "44434201",
+        "3837363534333231",
+        "6867666564636261",
+    ];
+    assert_eq!(hex, expected.concat());
+}
+
+#[test]
+fn strangers_are_refused_by_their_first_bytes() {
+    assert!(refusal_of(b"GE").contains("does not start with RT"));
+    assert!(refusal_of(b"RT\x02").contains("version 2 of the fabric, here it is version 1"));
+    assert_eq!(refusal_of(b"RT\x01"), "");
+}
+
+#[test]
+fn lengths_are_refused_before_anything_is_waited_for() {
+    for (kind, len, expected) in [
+        (0, 0, "unknown kind 0"),
+        (11, 0, "unknown kind 11"),
+        (1, 5000, "a Hello has no body of 5000 bytes"),
+        (6, u32::MAX, "a Read has no body of 4294967295 bytes"),
+        (6, 2, "a Read has no body of 2 bytes"),
+        (7, 19, "a Answer has no body of 19 bytes"),
+        (8, 1, "a Ping has no body of 1 bytes"),
+    ] {
+        let mut head = frame(kind, 0, &[]);
+        head[4..8].copy_from_slice(&len.to_le_bytes());
+        assert!(refusal_of(&head).contains(expected), "{kind} {len}");
+    }
+    for (kind, data) in [(8, 1), (7, u32::MAX), (7, MAX_READ as u32 + 1)] {
+        let mut head = frame(kind, data, &[]);
+        if kind == 7 {
+            head[4..8].copy_from_slice(&20u32.to_le_bytes());
+        }
+        let refusal = refusal_of(&head);
+        assert!(
+            refusal.contains("bytes of data"),
+            "{kind} {data}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn bodies_that_cannot_be_are_refused_by_name() {
+    let mut hello = [0; 38];
+    hello[17] = 1;
+    assert_eq!(hear(&frame(1, 0, &hello), &[999]).1, None);
+    let mut item = [0; 42];
+    item[0] = 1;
+    assert_eq!(hear(&frame(6, 0, &item), &[999]).1, None);
+    for (kind, body, at, byte, expected) in [
+        (1, &hello[..], 17, 2, "Hello has not as many regions"),
+        (1, &hello, 16, 1, "Hello has not as many regions"),
+        (2, &[0; 17], 16, 2, "Challenge has a flag"),
+        (4, &[1; 10], 0, 0, "Welcome has an impossible number"),
+        (4, &[1; 10], 0, 65, "Welcome has an impossible number"),
+        (
+            4,
+            &[1, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            9,
+            1,
+            "Welcome has an impossible size",
+        ),
+        (
+            5,
+            &[b'x'; 4],
+            2,
+            0xff,
+            "Refusal has a text that is not UTF-8",
+        ),
+        (6, &item, 0, 2, "Read has not as many items"),
+        (6, &item, 18, 2, "Read has an item of unknown extent"),
+        (6, &item, 18, 1, "Read has an empty range"),
+        (6, &item, 33, 1, "Read has an item of unknown extent"),
+        (6, &item, 19, 2, "Read has an item of unknown place"),
+        (6, &item, 20, 1, "Read has an item of unknown place"),
+        (6, &item, 25, 5, "Read has an item of more bytes"),
+        (7, &[0; 20], 0, 64, "Answer has an item no read can have"),
+        (7, &[0; 20], 2, 11, "Answer has an unknown status"),
+        (7, &[0; 20], 3, 4, "Answer has unknown flags"),
+        (7, &[0; 20], 7, 5, "Answer has more bytes"),
+    ] {
+        let mut body = body.to_vec();
+        body[at] = byte;
+        let refusal = refusal_of(&frame(kind, 0, &body));
+        assert!(refusal.starts_with(expected), "{expected}: {refusal}");
+    }
+    // Data that the answer does not speak of, and the reverse.
+    let mut inline = [0; 20];
+    (inline[3], inline[4]) = (1, 9);
+    assert_eq!(hear(&frame(7, 9, &inline), &[99]).1, None);
+    for data in [0, 8, 10] {
+        assert!(refusal_of(&frame(7, data, &inline)).contains("bytes of data"));
+    }
+    assert!(refusal_of(&frame(7, 9, &[0; 20])).contains("bytes of data"));
+}
+
+#[test]
+fn what_exceeds_a_limit_is_not_sent() {
+    let hello = |name: &str, regions| {
+        Message::Hello(Hello {
+            nonce: [0; 16],
+            name: name.to_owned(),
+            regions: vec![
+                Region {
+                    len: 1,
+                    base: 0,
+                    key: 0
+                };
+                regions
+            ],
+        })
+    };
+    let item = Item {
+        needle: "3,01637037d6".parse().unwrap(),
+        extent: Extent::Whole { room: 1 },
+        place: Place::Inline,
+    };
+    let read = |items| Message::Read(Read { items });
+    let reason = "x".repeat(MAX_REASON + 1);
+    let bad = [
+        hello(&"x".repeat(65), 0),
+        hello("tab\t", 0),
+        hello("", 17),
+        read(vec![]),
+        read(vec![item; 65]),
+        read(vec![Item {
+            extent: Extent::Range { offset: 0, len: 0 },
+            ..item
+        }]),
+        read(vec![Item {
+            extent: Extent::Whole {
+                room: (64 << 20) + 1,
+            },
+            ..item
+        }]),
+        Message::Refusal(Refusal { reason }),
+        Message::Welcome(Welcome {
+            max_items: 0,
+            max_read: 1,
+        }),
+    ];
+    for message in bad {
+        let mut out = b"before".to_vec();
+        assert!(encode(1, &message, &mut out).is_err(), "{message:?}");
+        assert_eq!(out, b"before");
+    }
+    assert_eq!(Refusal::new("é".repeat(200)).reason.len(), MAX_REASON);
+    assert_eq!(
+        Refusal::new("x".repeat(200) + &"é".repeat(99)).reason.len(),
+        MAX_REASON
+    );
+}
+
+#[test]
+fn nothing_is_heard_after_a_refusal() {
+    let mut reader = FrameReader::new();
+    let mut stream = Vec::new();
+    encode(1, &Message::Ping, &mut stream).unwrap();
+    let bad = [b"XX", &stream[..]].concat();
+    reader.space()[..bad.len()].copy_from_slice(&bad);
+    reader.filled(bad.len());
+    assert!(reader.next().is_err());
+    assert!(reader.next().is_err());
+}
+
+#[test]
+fn a_proof_depends_on_key_and_both_nonces() {
+    let key = SigningKey::new(b"read key", None);
+    let (client, server) = ([1; 16], [2; 16]);
+    let proof = Proof::new(Some(&key), &client, &server);
+    // printf 'riptide fabric 1' + 16 × 01 + 16 × 02 | openssl dgst -sha256 -hmac 'read key'
+    let hex: String = proof.mac.map(|byte| format!("{byte:02x}")).concat();
+    assert_eq!(
+        hex,
+        "3a2d543f2d7830cb4ea9f0e630e5b58f15602250a4a8fc806a08edc3c565ba91"
+    );
+    assert!(proof.is_good(&key, &client, &server));
+    assert!(!proof.is_good(&key, &server, &client));
+    assert!(!proof.is_good(&SigningKey::new(b"other", None), &client, &server));
+    assert!(!Proof::new(None, &client, &server).is_good(&key, &client, &server));
+}
