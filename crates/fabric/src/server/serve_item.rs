@@ -159,14 +159,14 @@ impl<'s, O: Output> Serving<'s, O> {
         self.answer.len = len as u32;
         match self.item.place {
             Place::Region { region, offset } if len > self.out.inline_up_to().min(INLINE) => {
-                let answer = self.place(needle, bytes, region, offset)?;
+                let answer = self.into_region(needle, bytes, region, offset)?;
                 Ok((answer, 0..0))
             }
             _ => self.inline(needle, bytes),
         }
     }
 
-    fn place(
+    fn into_region(
         self,
         needle: &impl Held,
         bytes: Range<u64>,
