@@ -99,7 +99,7 @@ impl Client {
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(2) {
             let start = Instant::now();
-            self.read(&mut *lane, extent, items);
+            self.read(&mut *lane, times.len() as u64, extent, items);
             times.push(start.elapsed());
         }
         let total = since.elapsed().as_secs_f64();
@@ -115,7 +115,7 @@ impl Client {
         );
     }
 
-    fn read(&self, lane: &mut dyn Lane, extent: Extent, items: usize) {
+    fn read(&self, lane: &mut dyn Lane, id: u64, extent: Extent, items: usize) {
         let mut reading = Reading {
             slots: (0..items)
                 .map(|_| {
@@ -145,7 +145,7 @@ impl Client {
                 place,
             })
             .collect();
-        lane.start(1, &items).unwrap();
+        lane.start(id, &items).unwrap();
         while !lane.advance(&mut reading).unwrap() {
             let (fd, what) = lane.wait_on();
             poll(&mut [PollFd::from_borrowed_fd(fd.as_fd(), what)], None).unwrap();

@@ -169,7 +169,7 @@ mod shared {
         assert_eq!(arena.stats().returned.get(), 22 * MIB as u64);
         assert!(kept.iter().all(|byte| *byte == 9));
         arena.tidy();
-        assert_eq!(resident(&arena), 11 * MIB);
+        assert_eq!(resident(&arena), 12 * MIB);
         assert!(
             arena.take(64 * MIB).is_some(),
             "what was given back is whole"

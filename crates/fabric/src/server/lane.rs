@@ -29,6 +29,8 @@ use serving::Serving;
 const WATCHED: EventFlags = EventFlags::IN
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
+/// Frames that are taken before others have their turn, from a client that sends without a break.
+const FRAMES: usize = 64;
 /// What a client that is refused may have sent already, which would make TCP forget the refusal.
 const UNREAD: usize = 64 << 10;
 
@@ -124,6 +126,7 @@ impl<S: Shelf> Lane<S> {
             }
         }
         let mut is_drained = false;
+        let mut frames = 0;
         loop {
             if self.sender.is_blocked() {
                 let took = self.sender.flush()?;
@@ -137,19 +140,21 @@ impl<S: Shelf> Lane<S> {
                     Progress::Done => {}
                     Progress::Disk => return Ok(Step::Disk),
                     Progress::Paused if self.sender.is_blocked() => continue,
-                    Progress::Paused => {
-                        // It can be written to, so epoll brings it back at once, behind others.
-                        self.watch(connection, shared, WATCHED | EventFlags::OUT)?;
-                        return Ok(Step::Rest);
-                    }
+                    Progress::Paused => return self.step_back(connection, shared),
                 }
                 continue;
+            }
+            if frames >= FRAMES {
+                return self.step_back(connection, shared);
             }
             if shared.stopping.load(Ordering::Acquire) {
                 return self.say_goodbye(connection, shared, bench);
             }
             let effect = match self.reader.next() {
-                Ok(Next::Frame(frame)) => self.session.take(frame),
+                Ok(Next::Frame(frame)) => {
+                    frames += 1;
+                    self.session.take(frame)
+                }
                 Ok(Next::NeedMore) if is_drained => {
                     if connection.is_hung_up() {
                         return Ok(Step::Over);
@@ -177,6 +182,13 @@ impl<S: Shelf> Lane<S> {
                 return Ok(Step::Over);
             }
         }
+    }
+
+    /// Lets others have their turn. It can be written to, so epoll brings it back at once, but
+    /// behind those that wait.
+    fn step_back(&mut self, connection: &Connection<S>, shared: &Shared<S>) -> Result<Step, Fault> {
+        self.watch(connection, shared, WATCHED | EventFlags::OUT)?;
+        Ok(Step::Rest)
     }
 
     /// Does as the session says: goes on with `Rest`.

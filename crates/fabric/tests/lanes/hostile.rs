@@ -57,8 +57,17 @@ impl Raw {
         }
     }
 
+    /// Introduces itself without memory.
+    fn open(&mut self) -> String {
+        self.introduce(Vec::new(), &[])
+    }
+
     /// Introduces itself with memory; gives what the server makes of it.
     fn offer(mut self, regions: Vec<Region>, files: &[BorrowedFd<'_>]) -> String {
+        self.introduce(regions, files)
+    }
+
+    fn introduce(&mut self, regions: Vec<Region>, files: &[BorrowedFd<'_>]) -> String {
         let nonce = [7; 16];
         let hello = Hello {
             nonce,
@@ -254,10 +263,13 @@ fn a_thousand_hostile_connections_do_not_stop_the_service() {
     for (number, enemy) in enemies.iter_mut().enumerate() {
         let gone = eventually(|| {
             let mut buffer = [0; 4096];
-            match enemy.read(&mut buffer) {
-                Ok(0) => true,
-                Ok(_) => false,
-                Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            loop {
+                match enemy.read(&mut buffer) {
+                    Ok(0) => return true,
+                    // A refusal.
+                    Ok(_) => {}
+                    Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+                }
             }
         });
         assert!(gone, "{number} is still connected");
@@ -326,4 +338,38 @@ fn reads_beyond_the_limits_end_the_lane_in_words() {
     );
     assert!(raw.receive().is_err());
     assert_eq!(served.server().stats().ended.get(), 1);
+}
+
+#[test]
+fn a_client_that_never_stops_asking_does_not_keep_a_worker() {
+    let served = Served::with(|config| config.workers = 1);
+    let client = Client::new();
+    served.shelf.put(id(1, 1), bytes(1000, 1), false);
+    let mut raw = Raw::new(&served);
+    let socket = raw.socket.try_clone().unwrap();
+    assert_eq!(raw.open(), "welcome");
+    // Pings without end, whose answers are taken, so that it is not a matter of a full socket.
+    let mut pings = Vec::new();
+    for _ in 0..1000 {
+        encode(1, &Message::Ping, &mut pings).unwrap();
+    }
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut from = socket.try_clone().unwrap();
+        let mut to = socket.try_clone().unwrap();
+        let (is_over, pings) = (&is_over, &pings);
+        scope.spawn(move || {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) && to.write_all(pings).is_ok()
+            {
+            }
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        });
+        scope.spawn(move || while let Ok(1..) = from.read(&mut [0; 64 << 10]) {});
+        let mut lane = served.lane(&client, "shm");
+        for _ in 0..100 {
+            let reading = read(&mut *lane, &client.arena, &[(id(1, 1), whole(1000))]);
+            assert!(reading.slots[0].verified().is_ok());
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

@@ -1,5 +1,7 @@
 //! A server and its clients over real sockets, with needles in memory.
 
+#![allow(clippy::unwrap_used)]
+
 mod faults;
 mod hostile;
 mod reads;

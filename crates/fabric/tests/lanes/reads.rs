@@ -1,7 +1,10 @@
 //! What is asked for is what comes.
 
+use std::time::Duration;
+
 use fabric::memory::MAX_BLOCK;
 use fabric::wire::{Extent, Status};
+use rustix::time::{ClockId, clock_gettime};
 use seaweed::FileId;
 
 use crate::shelf::{bytes, id};
@@ -216,4 +219,22 @@ fn tls_carries_the_same() {
     let stranger = Client::with(|config| config.tls = Some(stranger));
     let error = refusal(stranger.dial(&served.over_tcp()));
     assert!(error.contains("certificate"), "{error}");
+}
+
+#[test]
+fn idle_lanes_cost_no_time() {
+    let served = Served::new();
+    let client = Client::new();
+    let lanes: Vec<_> = (0..200)
+        .map(|number| served.lane(&client, CARRIERS[number % 2]))
+        .collect();
+    // The timer of their handshakes may go off once more.
+    std::thread::sleep(Duration::from_millis(1500));
+    let before = clock_gettime(ClockId::ProcessCPUTime);
+    std::thread::sleep(Duration::from_secs(1));
+    let after = clock_gettime(ClockId::ProcessCPUTime);
+    let spent = (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
+    println!("200 idle lanes cost {} us in a second", spent / 1000);
+    assert!(spent < 5_000_000, "{spent} ns");
+    drop(lanes);
 }
