@@ -209,7 +209,7 @@ fn too_much_to_do_is_told_at_once() {
     let reading = read(&mut *other, &client.arena, &wanted[..1]);
     assert!(reading.slots[0].verified().is_ok());
     assert_eq!(served.server().stats().busy.get(), 1);
-    assert_eq!(served.server().stats().in_flight.get(), 0);
+    assert!(eventually(|| served.server().stats().in_flight.get() == 0));
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_client_that_does_not_take_its_bytes_stalls_nobody_and_is_let_go() {
     assert!(since.elapsed() > Duration::from_millis(500), "not at once");
     let broken = reading.finish(&mut *slow).unwrap_err();
     assert!(matches!(broken, Broken::Gone(_)), "{broken}");
-    assert_eq!(stats.in_flight.get(), 0);
+    assert!(eventually(|| stats.in_flight.get() == 0));
 }
 
 #[test]

@@ -95,6 +95,10 @@ impl<S: Shelf> Lane<S> {
         // The session hears of the end below: nothing is received before it.
         let progress = serving.exchange.proceed(&mut out, || {}, count);
         let progress = progress.map_err(torn)?;
+        if progress == Progress::Done {
+            // Before the client can know of it, and ask for more.
+            serving.discharge(shared);
+        }
         out.flush()?;
         match progress {
             Progress::Done => self.finish(shared),
