@@ -4,6 +4,7 @@
 mod attributes;
 mod directories;
 mod disk_cache;
+mod fabric;
 mod fail_over;
 mod filer_restart;
 mod freshness;
