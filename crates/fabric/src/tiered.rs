@@ -3,9 +3,12 @@
 //! What the fabric does not deliver is asked for over HTTP at once, and counted by the reason. One
 //! thing must not be lost on the way: when a sidecar has seen that the stored bytes are damaged, or
 //! what it sent was, then a range read over HTTP would not notice, for ranges have no checksum. Such
-//! a read fetches the whole needle, whose checksum is compared, and cuts the range out of it.
+//! a read fetches the whole needle, whose checksum is compared, and cuts the range out of it; and so
+//! do later reads of that needle, for whatever reason they go over HTTP.
 //!
 //! Without fallback nothing goes over HTTP: a read that the fabric does not deliver fails.
+
+mod suspects;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use seaweed::FileId;
 use crate::client::Reason;
 use crate::gzip::MAX_UNPLANNED;
 use crate::{Destination, FabricRoute, Missed, Route, RouteError, Stored, UpTo, Way, Whole};
+use suspects::Suspects;
 
 /// Without fallback: pause before a sidecar that has too much to do, or of which too much is
 /// wanted, is asked again. Neither is a failure.
@@ -27,6 +31,15 @@ pub struct TieredRoute<H> {
     fabric: Arc<FabricRoute>,
     http: H,
     fallback: bool,
+    suspects: Suspects,
+}
+
+/// Which bytes from elsewhere are good enough.
+enum Trust {
+    /// Those that a volume server gives.
+    Any,
+    /// Those whose checksum was compared: a copy of the needle is damaged.
+    Verified,
 }
 
 impl<H: Route> TieredRoute<H> {
@@ -36,6 +49,7 @@ impl<H: Route> TieredRoute<H> {
             fabric,
             http,
             fallback,
+            suspects: Suspects::default(),
         }
     }
 
@@ -59,8 +73,8 @@ impl<H: Route> TieredRoute<H> {
         }
     }
 
-    /// What is left to do: `Ok` if HTTP is to be asked.
-    fn give_up(&self, needle: FileId, missed: Missed) -> Result<Missed, RouteError> {
+    /// What is left to do: `Ok` if HTTP is to be asked, and whether only verified bytes will do.
+    fn give_up(&self, needle: FileId, missed: Missed) -> Result<Trust, RouteError> {
         match missed {
             Missed::Stopped(why) => return Err(RouteError::stopped(needle, why)),
             Missed::Refused { len } => return Err(RouteError::Refused { needle, len }),
@@ -68,7 +82,13 @@ impl<H: Route> TieredRoute<H> {
         }
         if self.fallback {
             tracing::debug!(%needle, reason = missed.kind(), "over HTTP instead");
-            return Ok(missed);
+            if missed == Missed::Suspect {
+                self.suspects.add(needle);
+            }
+            return Ok(match self.suspects.has(needle) {
+                true => Trust::Verified,
+                false => Trust::Any,
+            });
         }
         Err(match missed {
             Missed::Absent => RouteError::NotFound { needle },
@@ -129,8 +149,8 @@ impl<H: Route> Route for TieredRoute<H> {
         match self.over_fabric(ctx, read) {
             Ok(()) => Ok(Way::Fabric),
             Err(missed) => match self.give_up(needle, missed)? {
-                Missed::Suspect => self.read_verified(ctx, needle, offset, dst),
-                _ => self.http.read_at(ctx, needle, offset, dst),
+                Trust::Verified => self.read_verified(ctx, needle, offset, dst),
+                Trust::Any => self.http.read_at(ctx, needle, offset, dst),
             },
         }
     }
@@ -149,10 +169,10 @@ impl<H: Route> Route for TieredRoute<H> {
                 way: Way::Fabric,
             }),
             Err(missed) => {
-                let missed = self.give_up(needle, missed)?;
+                let trust = self.give_up(needle, missed)?;
                 let whole = self.http.read_whole(ctx, needle, form, to)?;
-                match missed {
-                    Missed::Suspect if !whole.verified => Err(self.unverified(needle)),
+                match trust {
+                    Trust::Verified if !whole.verified => Err(self.unverified(needle)),
                     _ => Ok(whole),
                 }
             }

@@ -500,6 +500,34 @@ fn after_a_damaged_copy_was_seen_a_range_is_cut_out_of_a_verified_needle() {
 }
 
 #[test]
+fn a_needle_that_was_seen_damaged_is_never_read_unverified_again() {
+    let scene = Scene::new(1, true);
+    let bytes = noise(1, 40_000);
+    scene.store(needle(1), &bytes);
+    scene.store(needle(2), &bytes);
+    let web = Arc::new(Web::of(&bytes, true));
+    let tiered = TieredRoute::new(Arc::clone(&scene.route), Arc::clone(&web), true);
+    let mut dst = vec![0; 100];
+    // Found by a whole read, whose bytes have another checksum.
+    scene.sidecar(0).mood(Mood::Flips);
+    let mut to = Kept::default();
+    let whole = tiered.read_whole(&patient(), needle(1), Stored::Plain, &mut to);
+    assert!(whole.unwrap().verified);
+    // Then the sidecar is no help, as when it is left alone for what it sent.
+    scene.sidecar(0).mood(Mood::Says(Status::Failed));
+    tiered.read_at(&patient(), needle(1), 7, &mut dst).unwrap();
+    assert!(dst == bytes[7..107]);
+    assert_eq!(web.ranges.load(Ordering::Relaxed), 0);
+    assert_eq!(web.wholes.load(Ordering::Relaxed), 2);
+    tiered.read_at(&patient(), needle(2), 7, &mut dst).unwrap();
+    assert_eq!(
+        web.ranges.load(Ordering::Relaxed),
+        1,
+        "nothing is held against others"
+    );
+}
+
+#[test]
 fn without_fallback_nothing_goes_over_http_and_the_reason_is_told() {
     let scene = Scene::new(1, true);
     let bytes = noise(1, 40_000);
