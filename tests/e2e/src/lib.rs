@@ -25,7 +25,7 @@ pub use kinds::{NESTED_MANIFEST, Sample, plant};
 pub use mapped::read_mapped;
 pub use mount::{Mount, Refused};
 pub use proxy::Proxy;
-pub use readers::Readers;
+pub use readers::{Readers, Tally};
 pub use reading::{assert_reads, read_at};
 pub use scene::Scene;
 pub use sidecar::{Sidecar, all_needles, data_folder};

@@ -1,4 +1,4 @@
-//! A network that can be cut: a TCP forwarder in front of a server.
+//! A network that can be cut, and that can damage what passes: a TCP forwarder in front of a server.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -23,6 +23,9 @@ struct State {
     mode: AtomicU8,
     accepted: AtomicU64,
     answered: AtomicU64,
+    /// Every so many bytes of answers a bit is flipped; 0 for never.
+    flip_every: AtomicU64,
+    flipped: AtomicU64,
     target: Mutex<Option<SocketAddr>>,
     open: Mutex<HashMap<u64, [TcpStream; 2]>>,
 }
@@ -50,6 +53,8 @@ impl Proxy {
             mode: AtomicU8::new(PASS),
             accepted: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            flip_every: AtomicU64::new(0),
+            flipped: AtomicU64::new(0),
             target: Mutex::default(),
             open: Mutex::default(),
         });
@@ -109,6 +114,18 @@ impl Proxy {
         self.state.mode.store(STALL, Ordering::SeqCst);
     }
 
+    /// From now on flips a bit in every so many bytes that the server sends to `port + 10000`'s
+    /// clients; 0 ends it.
+    pub fn flip_every(&self, bytes: u64) {
+        self.state.flip_every.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many bits it has flipped.
+    #[must_use]
+    pub fn flipped(&self) -> u64 {
+        self.state.flipped.load(Ordering::SeqCst)
+    }
+
     /// Forwards again.
     pub fn restore(&self) {
         self.state.mode.store(PASS, Ordering::SeqCst);
@@ -129,6 +146,21 @@ impl Drop for Proxy {
 impl State {
     fn mode(&self) -> u8 {
         self.mode.load(Ordering::SeqCst)
+    }
+
+    /// Flips the bit that is due, if it is among these bytes, before which `passed` have gone.
+    fn damage(&self, passed: u64, bytes: &mut [u8]) {
+        let every = self.flip_every.load(Ordering::SeqCst);
+        if every == 0 {
+            return;
+        }
+        let left = every - 1 - passed % every;
+        if let Ok(at) = usize::try_from(left)
+            && let Some(byte) = bytes.get_mut(at)
+        {
+            *byte ^= 1 << (passed % 8);
+            self.flipped.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -160,11 +192,15 @@ fn forward(client: TcpStream, above: u16, state: &Arc<State>) -> io::Result<()> 
     server.set_nodelay(true)?;
     let id = state.accepted.fetch_add(1, Ordering::SeqCst);
     lock(&state.open).insert(id, [client.try_clone()?, server.try_clone()?]);
-    let back = (server.try_clone()?, client.try_clone()?, true);
-    for (from, to, answers) in [(client, server, false), back] {
+    let back = match above {
+        0 => Way::Answers,
+        _ => Way::DamagedAnswers,
+    };
+    let back = (server.try_clone()?, client.try_clone()?, back);
+    for (from, to, way) in [(client, server, Way::Questions), back] {
         let state = Arc::clone(state);
         thread::spawn(move || {
-            copy(&from, &to, answers, &state);
+            copy(&from, &to, way, &state);
             let _ = from.shutdown(Shutdown::Both);
             let _ = to.shutdown(Shutdown::Both);
             lock(&state.open).remove(&id);
@@ -173,16 +209,29 @@ fn forward(client: TcpStream, above: u16, state: &Arc<State>) -> io::Result<()> 
     Ok(())
 }
 
-fn copy(mut from: &TcpStream, mut to: &TcpStream, answers: bool, state: &State) {
+/// What passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Questions,
+    Answers,
+    /// Those that [`Proxy::flip_every`] is about.
+    DamagedAnswers,
+}
+
+fn copy(mut from: &TcpStream, mut to: &TcpStream, way: Way, state: &State) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         while state.mode() == STALL {
             thread::sleep(Duration::from_millis(2));
         }
-        if state.mode() != PASS || to.write_all(&buffer[..count]).is_err() {
+        let bytes = &mut buffer[..count];
+        if way == Way::DamagedAnswers {
+            state.damage(state.answered.load(Ordering::SeqCst), bytes);
+        }
+        if state.mode() != PASS || to.write_all(bytes).is_err() {
             return;
         }
-        if answers {
+        if way != Way::Questions {
             state.answered.fetch_add(count as u64, Ordering::SeqCst);
         }
     }
