@@ -33,7 +33,7 @@ pub(crate) use read::REASON;
 pub use serve::{Limits, Server};
 
 /// Reads that may be at the disks at a time. More would not make a disk faster; whoever waits
-/// longer than [`read`] allows goes to the volume server.
+/// longer than two seconds is sent to the volume server.
 pub const MAX_READERS: usize = 64;
 
 /// What the handlers work with.

@@ -2,7 +2,7 @@
 //!
 //! A client that knows one sidecar may ask it for any needle. Which sidecar has the volume is
 //! read off the announcements below [`FOLDER`], which are fetched anew when they are older
-//! than [`MAX_AGE`]. A read that was passed on carries a mark and is not passed on again, so two
+//! than five seconds. A read that was passed on carries a mark and is not passed on again, so two
 //! sidecars that each believe in the other end after one step. Only registered sidecars are
 //! asked: an address that a client names selects among them and is never contacted by itself.
 //!
@@ -19,6 +19,7 @@ use fabric::announce::{Announcement, FOLDER, MAX_BYTES};
 use filer::Filer;
 use hyper::body::Incoming;
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::counters::Counters;
@@ -34,6 +35,8 @@ const MAX_AGE: Duration = Duration::from_secs(5);
 const MAX_SIDECARS: u32 = 10_000;
 /// Time for another sidecar to begin its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time to list them: reads wait for it.
+const LIST_TIME: Duration = Duration::from_secs(2);
 /// Sidecars that are asked for one read; more would take longer than the volume server.
 const MAX_ATTEMPTS: usize = 2;
 
@@ -121,10 +124,10 @@ impl Peers {
         {
             return Some(Arc::clone(&seen.sidecars));
         }
-        let sidecars = match registered(filer).await {
-            Ok(sidecars) => Arc::new(sidecars),
-            Err(error) => {
-                tracing::debug!(%error, "cannot list the sidecars");
+        let sidecars = match timeout(LIST_TIME, registered(filer)).await {
+            Ok(Ok(sidecars)) => Arc::new(sidecars),
+            failed => {
+                tracing::debug!(?failed, "cannot list the sidecars");
                 // What was true a while ago is better than nothing; it is asked again later.
                 seen.as_ref()
                     .map(|seen| Arc::clone(&seen.sidecars))

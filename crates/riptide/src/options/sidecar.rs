@@ -43,6 +43,10 @@ pub fn sidecar_config(values: &Values) -> Result<Config, FlagError> {
         rack: values.text("rack")?.to_owned(),
         config_dir: values.path("config_dir"),
     };
+    if let (Some(device), false) = (&config.device, config.transports.rdma) {
+        let expected = "none, since RDMA is not offered; -enable-rdma does";
+        return Err(FlagError::bad("device", device, expected));
+    }
     if config.volume_servers.is_empty() && config.dirs.is_empty() {
         return Err(FlagError::Missing {
             name: "-volume-server or -dir",
@@ -259,6 +263,10 @@ mod tests {
             (
                 "-dir=/x -transports=tcp -enable-rdma",
                 "flag -transports: \"tcp\" is not allowed: expected rdma among them, since -enable-rdma is given",
+            ),
+            (
+                "-dir=/x -device=mlx5_0",
+                "flag -device: \"mlx5_0\" is not allowed: expected none, since RDMA is not offered; -enable-rdma does",
             ),
             (
                 "-dir=/x -memory-limit=1M",
