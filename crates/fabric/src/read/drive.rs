@@ -209,20 +209,20 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
     fn finish(mut self, verdict: Verdict, began: Instant) -> Result<Told, Missed> {
         let mut take = |number: u32| {
             let at = self.answered.iter().position(|one| one.number == number);
-            at.map(|at| self.answered.swap_remove(at))
+            let attempt = self.answered.swap_remove(at?);
+            if attempt.is_hedge {
+                self.route.stats.hedges_won.inc();
+            }
+            Some(attempt)
         };
         match verdict {
             Verdict::Delivered { attempt } => {
                 let Some(attempt) = take(attempt) else {
                     return Err(Missed::Fallback(Reason::Broken));
                 };
-                let (carrier, is_hedge) = (attempt.carrier(), attempt.is_hedge);
+                let carrier = attempt.carrier();
                 let len = attempt.deliver(self.wanted)?;
-                let stats = &self.route.stats;
-                stats.delivered(carrier, len, began.elapsed());
-                if is_hedge {
-                    stats.hedges_won.inc();
-                }
+                self.route.stats.delivered(carrier, len, began.elapsed());
                 Ok(Told::Delivered(len))
             }
             Verdict::Told { attempt } => match take(attempt).and_then(|one| one.answer()) {
