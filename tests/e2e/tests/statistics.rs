@@ -37,6 +37,12 @@ fn the_documents_of_the_statistics_server() {
             .any(|l| l.starts_with("riptide_") && l.contains("read")),
         "{text}"
     );
+    // Prometheus refuses a document in which a name is declared, or a series told, twice.
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with("# HELP ")) {
+        let key = line.rsplit_once(' ').map_or(line, |(key, _)| key);
+        assert!(seen.insert(key), "twice: {key}");
+    }
     let health = mount.http("/health");
     assert_eq!(health.status, 200);
     let health: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
