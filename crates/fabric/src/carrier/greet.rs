@@ -133,7 +133,7 @@ fn unexpected(message: Message) -> Failure {
     })
 }
 
-fn nonce() -> Result<[u8; 16], Failure> {
+pub(super) fn nonce() -> Result<[u8; 16], Failure> {
     let mut nonce = [0; 16];
     let mut filled = 0;
     while filled < nonce.len() {
