@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -21,14 +21,21 @@ use rustix::net::{
 
 use super::exchange::{Exchange, Progress};
 use super::outlet::{Bench, Outlet, Sender};
+use super::rdma;
 use super::regions::Mapped;
-use super::serve_item::Torn;
+use super::serve_item::{PIECE, Torn};
 use super::session::{Effect, End, Session};
 use super::shared::{FIRST_CONNECTION, Shared};
 use crate::http::wire::Wire;
+use crate::rdma::ITEMS;
 use crate::serve::Shelf;
-use crate::wire::{self, Answer, Frame, FrameReader, Item, MAX_REGIONS, Message, Next, Status};
+use crate::wire::{
+    self, Answer, Frame, FrameReader, INLINE, Item, MAX_REGIONS, Message, Next, Place, Status,
+    WireError,
+};
 
+/// How long the last word of a server may take to be sent.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What every connection is watched for.
 pub(super) const WATCHED: EventFlags = EventFlags::IN
     .union(EventFlags::RDHUP)
@@ -54,14 +61,21 @@ pub(super) struct Connection<S: Shelf> {
 /// What belongs to the owner.
 struct Lane<S: Shelf> {
     carrier: &'static str,
-    sender: Sender,
-    reader: FrameReader,
+    link: Link,
     session: Session,
     /// Descriptors that came with the Hello.
     files: Vec<OwnedFd>,
     regions: Vec<Arc<Mapped>>,
     serving: Option<Serving<S>>,
     watched: EventFlags,
+    /// All is said, and must only be sent before it is closed.
+    is_leaving: bool,
+}
+
+/// The way to the client.
+pub(super) enum Link {
+    Socket { sender: Sender, reader: FrameReader },
+    Rdma(Box<rdma::Link>),
 }
 
 struct Serving<S: Shelf> {
@@ -146,14 +160,18 @@ impl<S: Shelf> Connection<S> {
     pub(super) fn new(
         shared: &Shared<S>,
         carrier: &'static str,
-        socket: OwnedFd,
+        link: Link,
         nonce: [u8; 16],
-    ) -> io::Result<Self> {
-        let tls = shared.config.tls.as_ref().filter(|_| carrier == "tcp");
+    ) -> Self {
         let now = Instant::now();
-        let session = Session::new(shared.terms.clone(), nonce, now);
+        let mut terms = shared.terms.clone();
+        if let Link::Rdma(_) = link {
+            terms.max_items = ITEMS;
+            terms.max_inline = INLINE;
+        }
+        let session = Session::new(terms, nonce, now);
         let deadline = session.deadline().map_or(0, |at| shared.moment(at));
-        Ok(Self {
+        Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             wakes: AtomicU32::new(0),
             is_hung_up: AtomicBool::new(false),
@@ -162,15 +180,15 @@ impl<S: Shelf> Connection<S> {
             deadline: AtomicU64::new(deadline),
             lane: Mutex::new(Lane {
                 carrier,
-                sender: Sender::new(Wire::accepted(socket, tls)?),
-                reader: FrameReader::new(),
+                link,
                 session,
                 files: Vec::new(),
                 regions: Vec::new(),
                 serving: None,
                 watched: EventFlags::empty(),
+                is_leaving: false,
             }),
-        })
+        }
     }
 
     /// Has epoll watch it.
@@ -178,12 +196,17 @@ impl<S: Shelf> Connection<S> {
         let mut lane = self.lane.lock();
         lane.watched = what;
         let data = EventData::new_u64(self.number);
-        Ok(epoll::add(
-            &shared.epoll,
-            lane.sender.wire.as_fd(),
-            data,
-            what,
-        )?)
+        match &lane.link {
+            Link::Socket { sender, .. } => {
+                epoll::add(&shared.epoll, sender.wire.as_fd(), data, what)?;
+            }
+            Link::Rdma(link) => {
+                for fd in link.fds() {
+                    epoll::add(&shared.epoll, fd, data, EventFlags::IN | EventFlags::ET)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The peer sends no more.
@@ -224,12 +247,15 @@ impl<S: Shelf> Lane<S> {
         shared: &Shared<S>,
         bench: &mut Bench,
     ) -> Result<Step, Fault> {
+        if self.is_leaving {
+            return self.leave(connection, shared);
+        }
         if connection.is_evicted() {
             let effect = self.session.refuse("too many others open lanes just now");
             return self.apply(effect, connection, shared, bench);
         }
         if connection.has_deadline() && connection.is_late(shared.moment(Instant::now())) {
-            if self.sender.is_blocked() && !self.sender.flush()? {
+            if self.link.is_blocked() && !self.link.flush()? {
                 return Err(Fault("the client does not take its answers".into()));
             }
             let effect = self.session.tick(Instant::now());
@@ -239,9 +265,12 @@ impl<S: Shelf> Lane<S> {
         }
         let mut is_drained = false;
         loop {
-            if self.sender.is_blocked() {
-                let took = self.sender.flush()?;
-                if self.sender.is_blocked() {
+            if self.is_leaving {
+                return self.leave(connection, shared);
+            }
+            if self.link.is_blocked() {
+                let took = self.link.flush()?;
+                if self.link.is_blocked() {
                     return self.rest_blocked(took, connection, shared);
                 }
                 connection
@@ -252,7 +281,16 @@ impl<S: Shelf> Lane<S> {
                 match self.serve(shared, bench)? {
                     Progress::Done => {}
                     Progress::Disk => return Ok(Step::Disk),
-                    Progress::Paused if self.sender.is_blocked() => continue,
+                    Progress::Paused if self.link.is_blocked() => continue,
+                    Progress::Paused if let Link::Rdma(link) = &mut self.link => {
+                        let is_some = link.poll()?;
+                        match (link.is_lost(), is_some) {
+                            (true, _) => return Err(Fault("the client is gone".into())),
+                            (false, true) => continue,
+                            // A completion brings it back.
+                            (false, false) => return Ok(Step::Rest),
+                        }
+                    }
                     Progress::Paused => {
                         // It can be written to, so epoll brings it back at once, behind others.
                         self.watch(connection, shared, WATCHED | EventFlags::OUT)?;
@@ -264,7 +302,7 @@ impl<S: Shelf> Lane<S> {
             if shared.stopping.load(Ordering::Acquire) {
                 return self.say_goodbye(connection, shared, bench);
             }
-            let effect = match self.reader.next() {
+            let effect = match self.link.next() {
                 Ok(Next::Frame(frame)) => self.session.take(frame),
                 Ok(Next::NeedMore) if is_drained => {
                     if connection.is_hung_up.load(Ordering::Acquire) {
@@ -325,6 +363,7 @@ impl<S: Shelf> Lane<S> {
                     // Whether or not it arrives, this is the end.
                     let _ = self.send(&frame, bench);
                 }
+                self.is_leaving = true;
                 if end != End::Bye {
                     let client = self.session.name();
                     tracing::debug!(client, carrier = self.carrier, %end, "a client is sent away");
@@ -332,7 +371,7 @@ impl<S: Shelf> Lane<S> {
                         shared.stats.ended.inc();
                     }
                 }
-                Ok(Step::Over)
+                self.leave(connection, shared)
             }
         }
     }
@@ -342,6 +381,8 @@ impl<S: Shelf> Lane<S> {
         let files = std::mem::take(&mut self.files);
         let regions = match self.carrier {
             "shm" => shared.regions.map(self.session.regions(), files)?,
+            // They are reached by their keys.
+            "rdma" => Vec::new(),
             _ if self.session.regions().is_empty() => Vec::new(),
             other => return Err(format!("memory cannot be reached over {other}")),
         };
@@ -368,6 +409,11 @@ impl<S: Shelf> Lane<S> {
         bench: &mut Bench,
     ) -> Result<(), Fault> {
         let since = Instant::now();
+        let placed = items.iter().filter_map(|item| match item.place {
+            Place::Region { .. } => Some(u64::from(item.extent.room())),
+            Place::Inline => None,
+        });
+        let placed = placed.sum();
         let exchange = Exchange::begin(&*shared.shelf, items);
         let bytes = exchange.len();
         let before = shared.in_flight.fetch_add(bytes, Ordering::Relaxed);
@@ -378,6 +424,13 @@ impl<S: Shelf> Lane<S> {
             bytes,
             since,
         });
+        let is_served = match &mut self.link {
+            Link::Socket { .. } => true,
+            Link::Rdma(link) => link.begin(placed, PIECE, &shared.slabs),
+        };
+        if !is_served {
+            return self.turn_away(shared, bench);
+        }
         // One alone is always served, however large.
         if before > 0 && before.saturating_add(bytes) > shared.config.busy_bytes {
             self.turn_away(shared, bench)?;
@@ -389,21 +442,34 @@ impl<S: Shelf> Lane<S> {
         let Some(serving) = &mut self.serving else {
             return Ok(Progress::Done);
         };
-        let mut out = Outlet {
-            sender: &mut self.sender,
-            bench,
-            regions: &self.regions,
-            id: serving.id,
-            turn: TURN,
-        };
         let count = |answer: &Answer| {
             shared.stats.answered(answer.status);
             shared.stats.of(self.carrier).bytes.add(answer.len.into());
         };
         // The session hears of the end below: nothing is received before it.
-        let progress = serving.exchange.proceed(&mut out, || {}, count);
-        let progress = progress.map_err(torn)?;
-        out.flush()?;
+        let progress = match &mut self.link {
+            Link::Socket { sender, .. } => {
+                let mut out = Outlet {
+                    sender,
+                    bench,
+                    regions: &self.regions,
+                    id: serving.id,
+                    turn: TURN,
+                };
+                let progress = serving.exchange.proceed(&mut out, || {}, count);
+                let progress = progress.map_err(torn)?;
+                out.flush()?;
+                progress
+            }
+            Link::Rdma(link) => {
+                let regions = self.session.regions();
+                let mut out = rdma::Outlet::new(link, bench, regions, serving.id);
+                let progress = serving.exchange.proceed(&mut out, || {}, count);
+                let progress = progress.map_err(torn)?;
+                out.flush()?;
+                progress
+            }
+        };
         match progress {
             Progress::Done => self.finish(shared),
             Progress::Disk if shared.disk.is_full() && serving.exchange.is_between_items() => {
@@ -420,23 +486,37 @@ impl<S: Shelf> Lane<S> {
     fn turn_away(&mut self, shared: &Shared<S>, bench: &mut Bench) -> Result<(), Fault> {
         shared.stats.busy.inc();
         if let Some(serving) = &mut self.serving {
-            let mut out = Outlet {
-                sender: &mut self.sender,
-                bench,
-                regions: &self.regions,
-                id: serving.id,
-                turn: TURN,
-            };
             let count = |answer: &Answer| shared.stats.answered(answer.status);
-            let declined = serving.exchange.decline(&mut out, Status::Busy, count);
-            declined.map_err(torn)?;
-            out.flush()?;
+            match &mut self.link {
+                Link::Socket { sender, .. } => {
+                    let mut out = Outlet {
+                        sender,
+                        bench,
+                        regions: &self.regions,
+                        id: serving.id,
+                        turn: TURN,
+                    };
+                    let declined = serving.exchange.decline(&mut out, Status::Busy, count);
+                    declined.map_err(torn)?;
+                    out.flush()?;
+                }
+                Link::Rdma(link) => {
+                    let regions = self.session.regions();
+                    let mut out = rdma::Outlet::new(link, bench, regions, serving.id);
+                    let declined = serving.exchange.decline(&mut out, Status::Busy, count);
+                    declined.map_err(torn)?;
+                    out.flush()?;
+                }
+            }
         }
         self.finish(shared);
         Ok(())
     }
 
     fn finish(&mut self, shared: &Shared<S>) {
+        if let Link::Rdma(link) = &mut self.link {
+            link.finish();
+        }
         if let Some(serving) = self.serving.take() {
             self.session.finished(serving.id);
             shared.in_flight.fetch_sub(serving.bytes, Ordering::Relaxed);
@@ -450,9 +530,30 @@ impl<S: Shelf> Lane<S> {
         bench.staging.clear();
         let encoded = wire::encode(frame.id, &frame.message, &mut bench.staging);
         encoded.map_err(io::Error::other)?;
-        self.sender.send(&bench.staging, &[])?;
+        self.link.send(&bench.staging)?;
         bench.staging.clear();
         Ok(())
+    }
+
+    /// Closes: at once, or, over RDMA, when what was said has been sent.
+    fn leave(&mut self, connection: &Connection<S>, shared: &Shared<S>) -> Result<Step, Fault> {
+        let Link::Rdma(link) = &mut self.link else {
+            return Ok(Step::Over);
+        };
+        while link.poll()? {}
+        if !link.is_busy() || link.is_lost() {
+            return Ok(Step::Over);
+        }
+        let now = Instant::now();
+        if self.session.deadline().is_none() && !connection.has_deadline() {
+            let late = shared.moment(now + FAREWELL);
+            connection.deadline.store(late, Ordering::Relaxed);
+            shared.arm();
+        }
+        match connection.is_late(shared.moment(now)) {
+            true => Ok(Step::Over),
+            false => Ok(Step::Rest),
+        }
     }
 
     /// Waits for a socket that is full.
@@ -488,20 +589,32 @@ impl<S: Shelf> Lane<S> {
         shared: &Shared<S>,
         what: EventFlags,
     ) -> io::Result<()> {
+        // Those of RDMA are watched for all there is.
+        let Link::Socket { sender, .. } = &self.link else {
+            return Ok(());
+        };
         self.watched = what;
         let data = EventData::new_u64(connection.number);
-        Ok(epoll::modify(
-            &shared.epoll,
-            self.sender.wire.as_fd(),
-            data,
-            what,
-        )?)
+        let socket = sender.wire.as_fd();
+        Ok(epoll::modify(&shared.epoll, socket, data, what)?)
     }
 
     fn receive(&mut self) -> Result<Received, Fault> {
         let wants_files = self.carrier == "shm" && !self.session.is_open();
-        let wire = &mut self.sender.wire;
-        let space = self.reader.space();
+        let (sender, reader) = match &mut self.link {
+            Link::Socket { sender, reader } => (sender, reader),
+            Link::Rdma(link) => {
+                let is_some = link.poll()?;
+                return Ok(match (link.has_message(), is_some) {
+                    (true, _) => Received::Some { is_all: false },
+                    (false, _) if link.is_lost() => Received::End,
+                    (false, true) => Received::Some { is_all: false },
+                    (false, false) => Received::None,
+                });
+            }
+        };
+        let wire = &mut sender.wire;
+        let space = reader.space();
         let room = space.len();
         let got = match wants_files && self.files.is_empty() {
             true => receive_with(wire, space, &mut self.files),
@@ -510,8 +623,8 @@ impl<S: Shelf> Lane<S> {
         match got {
             Ok(0) => Ok(Received::End),
             Ok(got) => {
-                self.reader.filled(got);
-                let is_all = got < room && self.sender.wire.is_drained_when_short();
+                reader.filled(got);
+                let is_all = got < room && sender.wire.is_drained_when_short();
                 Ok(Received::Some { is_all })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::None),
@@ -528,7 +641,8 @@ impl<S: Shelf> Lane<S> {
         if self.session.is_open() {
             let message = Message::Bye;
             let _ = self.send(&Frame { id: 0, message }, bench);
-            return Ok(Step::Over);
+            self.is_leaving = true;
+            return self.leave(connection, shared);
         }
         let effect = self.session.refuse("this server is about to end");
         self.apply(effect, connection, shared, bench)
@@ -548,17 +662,63 @@ impl<S: Shelf> Lane<S> {
             shared.stats.refused.inc();
         }
         connection.deadline.store(0, Ordering::Relaxed);
-        let mut unread = UNREAD;
-        let mut waste = [0; 4 << 10];
-        while unread > 0
-            && let Ok(got @ 1..) = self.sender.wire.try_recv(&mut waste)
-        {
-            unread = unread.saturating_sub(got);
+        if let Link::Socket { sender, .. } = &mut self.link {
+            let mut unread = UNREAD;
+            let mut waste = [0; 4 << 10];
+            while unread > 0
+                && let Ok(got @ 1..) = sender.wire.try_recv(&mut waste)
+            {
+                unread = unread.saturating_sub(got);
+            }
+            // Nothing of ours writes to the client's memory from here on, which is what this
+            // tells it.
+            let _ = shutdown(sender.wire.as_fd(), Shutdown::Both);
         }
-        // Nothing of ours writes to the client's memory from here on, which is what this tells it.
-        let _ = shutdown(self.sender.wire.as_fd(), Shutdown::Both);
         self.regions.clear();
         self.files.clear();
+    }
+}
+
+impl Link {
+    /// The server's end of a socket that was accepted.
+    pub(super) fn socket<S: Shelf>(
+        shared: &Shared<S>,
+        carrier: &'static str,
+        socket: OwnedFd,
+    ) -> io::Result<Self> {
+        let tls = shared.config.tls.as_ref().filter(|_| carrier == "tcp");
+        Ok(Self::Socket {
+            sender: Sender::new(Wire::accepted(socket, tls)?),
+            reader: FrameReader::new(),
+        })
+    }
+
+    fn next(&mut self) -> Result<Next, WireError> {
+        match self {
+            Self::Socket { reader, .. } => reader.next(),
+            Self::Rdma(link) => link.next(),
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        match self {
+            Self::Socket { sender, .. } => sender.is_blocked(),
+            Self::Rdma(_) => false,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Socket { sender, .. } => sender.flush(),
+            Self::Rdma(_) => Ok(true),
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Socket { sender, .. } => sender.send(bytes, &[]),
+            Self::Rdma(link) => link.send(bytes),
+        }
     }
 }
 
