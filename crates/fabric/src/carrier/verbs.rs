@@ -20,8 +20,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::PollFlags;
+use rustix::event::epoll::{self, EventData, EventFlags};
 use verbs::{Connecting, Connection, Event, Lost, Progress};
 
 pub(super) use self::pins::Pins;

@@ -212,11 +212,7 @@ impl<'s, O: Output> Serving<'s, O> {
         self.place(needle, placing)
     }
 
-    fn place(
-        self,
-        needle: &impl Held,
-        mut placing: Placing,
-    ) -> Result<Delivered, Torn<O::Broken>> {
+    fn place(self, needle: &impl Held, mut placing: Placing) -> Result<Delivered, Torn<O::Broken>> {
         let is_whole = matches!(self.item.extent, Extent::Whole { .. });
         for piece in pieces(&(placing.next..placing.bytes.end)) {
             // Before the first piece the exchange has asked.

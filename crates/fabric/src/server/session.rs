@@ -273,7 +273,9 @@ impl Session {
             let Place::Region { region, offset } = item.place else {
                 let most = self.terms.max_inline;
                 return match room > most {
-                    true => Err(format!("item {at} of {room} bytes inline is more than {most}")),
+                    true => Err(format!(
+                        "item {at} of {room} bytes inline is more than {most}"
+                    )),
                     false => Ok(()),
                 };
             };

@@ -13,9 +13,9 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
+use super::config::MAX_RAILS;
 use super::connection::Connection;
 use super::disk::DiskQueue;
-use super::config::MAX_RAILS;
 use super::listen::Listener;
 use super::rdma::Slabs;
 use super::regions::Regions;
@@ -71,9 +71,14 @@ impl<S: Shelf> Shared<S> {
         }
         if config.rdma.len() > MAX_RAILS {
             let (got, words) = (config.rdma.len(), "addresses to listen on for RDMA");
-            return Err(io::Error::other(format!("{got} {words}, at most {MAX_RAILS}")));
+            return Err(io::Error::other(format!(
+                "{got} {words}, at most {MAX_RAILS}"
+            )));
         }
-        let rails = config.rdma.iter().map(|address| verbs::Listener::bind(*address));
+        let rails = config
+            .rdma
+            .iter()
+            .map(|address| verbs::Listener::bind(*address));
         let rails: Result<Vec<_>, _> = rails.collect();
         let rails = rails.map_err(io::Error::other)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;

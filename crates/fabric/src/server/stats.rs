@@ -81,11 +81,7 @@ impl ServerStats {
 
 impl Export for ServerStats {
     fn export(&self, to: &mut dyn Exporter) {
-        for (name, of) in [
-            ("shm", &self.shm),
-            ("tcp", &self.tcp),
-            ("rdma", &self.rdma),
-        ] {
+        for (name, of) in [("shm", &self.shm), ("tcp", &self.tcp), ("rdma", &self.rdma)] {
             let labels = [("carrier", name)];
             let help = "Connections accepted.";
             to.counter("fabric_connections", help, &labels, of.connections.get());

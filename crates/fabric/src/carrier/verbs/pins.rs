@@ -96,17 +96,18 @@ impl std::fmt::Debug for Pin {
     }
 }
 
-fn register(
-    domain: &'static Domain,
-    arena: Arena,
-) -> Result<(Arc<MemoryRegion>, Region), String> {
+fn register(domain: &'static Domain, arena: Arena) -> Result<(Arc<MemoryRegion>, Region), String> {
     // Before the device has its addresses.
     arena.pin();
     let len = arena.len();
     let registered = MemoryRegion::register(domain, Arc::new(Ground(arena)), Access::RemoteWrite);
     let remote = registered.and_then(|region| Ok((region.remote(0, len)?, region)));
     let (remote, region) = remote.map_err(|error| error.to_string())?;
-    tracing::info!(device = domain.name(), bytes = len, "memory is registered for RDMA");
+    tracing::info!(
+        device = domain.name(),
+        bytes = len,
+        "memory is registered for RDMA"
+    );
     let told = Region {
         len: remote.len,
         base: remote.addr,

@@ -131,7 +131,9 @@ mod tests {
     fn near_devices_come_first() {
         let rails = Rails::default();
         let all = ["far:1".to_owned(), "near:1".to_owned()];
-        rails.with("far:1", |rail| rail.near = Some(vec![(usize::MAX, usize::MAX)]));
+        rails.with("far:1", |rail| {
+            rail.near = Some(vec![(usize::MAX, usize::MAX)])
+        });
         rails.with("near:1", |rail| rail.near = Some(vec![(0, usize::MAX - 1)]));
         for _ in 0..2 {
             assert_eq!(rails.order(&all, Instant::now()), ["near:1", "far:1"]);

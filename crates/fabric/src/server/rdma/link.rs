@@ -124,7 +124,12 @@ impl Link {
 
     /// Takes pieces for an exchange that will write `bytes` to the client's memory; whether there
     /// are any.
-    pub(in crate::server) fn begin(&mut self, bytes: u64, piece: usize, slabs: &Arc<Slabs>) -> bool {
+    pub(in crate::server) fn begin(
+        &mut self,
+        bytes: u64,
+        piece: usize,
+        slabs: &Arc<Slabs>,
+    ) -> bool {
         let pieces = usize::try_from(bytes.div_ceil(piece as u64)).unwrap_or(PIECES);
         self.wanted = pieces.min(PIECES);
         while self.free.len() < self.wanted
