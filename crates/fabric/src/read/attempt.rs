@@ -65,20 +65,22 @@ pub(super) struct Question {
 }
 
 impl Attempt {
-    /// Sends the question on `lane`, with a block of `arena` for the answer if that is worth it.
+    /// A block of `arena` for an answer of up to `room` bytes on `lane`, if that is worth it.
+    pub(super) fn block(lane: &dyn Lane, arena: Option<&Arena>, room: u64) -> Option<(u16, Block)> {
+        let (region, arena) = (lane.region()?, arena?);
+        if room < ARENA_FROM && room <= lane.most_inline() {
+            return None;
+        }
+        Some((region, arena.take(usize::try_from(room).ok()?)?))
+    }
+
+    /// Sends the question on `lane`. With a `block` the server may write the answer there.
     pub(super) fn start(
         peer: Arc<Peer>,
         lane: Box<dyn Lane>,
-        arena: Option<&Arena>,
+        block: Option<(u16, Block)>,
         question: Question,
     ) -> Result<Self, Broken> {
-        let room = question.item.extent.room();
-        let block = match (lane.region(), arena) {
-            (Some(region), Some(arena)) if u64::from(room) >= ARENA_FROM => {
-                arena.take(room as usize).map(|block| (region, block))
-            }
-            _ => None,
-        };
         let mut item = question.item;
         let memory = match block {
             Some((region, block)) => {

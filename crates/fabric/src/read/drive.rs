@@ -99,6 +99,13 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
             peer.kept.lanes.keep(lane);
             return Ok(Err(Reason::Declined));
         }
+        let room = u64::from(self.wanted.extent().room());
+        let block = Attempt::block(&*lane, self.route.arena.as_ref(), room);
+        if block.is_none() && room > lane.most_inline() {
+            // All memory is taken. A way that needs none of it is open.
+            peer.kept.lanes.keep(lane);
+            return Ok(Err(Reason::Declined));
+        }
         let question = Question {
             number,
             id: self.route.next_id(),
@@ -107,8 +114,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
             is_direct: !self.running.iter().any(Attempt::is_direct),
             is_hedge,
         };
-        let arena = self.route.arena.as_ref();
-        match Attempt::start(Arc::clone(&peer), lane, arena, question) {
+        match Attempt::start(Arc::clone(&peer), lane, block, question) {
             Ok(attempt) => self.running.push(attempt),
             Err(broken) => return Ok(Err(self.broken(&peer, &broken))),
         }
