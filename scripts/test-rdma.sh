@@ -25,6 +25,7 @@ main() {
             why=$(impossible) && die "$why"
             prepare
             one_host
+            mounted
             two_hosts
             ;;
         smoke)
@@ -93,6 +94,13 @@ prepare() {
 in_vm() {
     say "one virtual machine"
     "$VM" --timeout 500 -- "$binary" --include-ignored --test-threads 1 "$@"
+}
+
+# A real cluster, sidecar and mount in one VM.
+mounted() {
+    say "one virtual machine: files through a mount"
+    cargo build --quiet --package riptide
+    "$VM" --timeout 500 -- tests/rdma/mount.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
 }
 
 one_host() { in_vm --skip two_hosts::; }

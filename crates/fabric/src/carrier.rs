@@ -1,8 +1,9 @@
 //! Lanes to a sidecar, and how they are opened.
 //!
 //! A [`Dialer`] is told where a sidecar listens and opens the best lane it can: shared memory where
-//! both run on the same kernel, TCP everywhere else. Both are sockets and share one lane
-//! (`stream`); they differ in how they connect and in whether the server can write to our memory.
+//! both run on the same kernel, RDMA where both have it, TCP everywhere else. The first and the
+//! last are sockets and share one lane (`stream`); they differ in how they connect and in whether the
+//! server can write to our memory. RDMA has a lane of its own (`verbs`).
 
 mod dial;
 mod error;
@@ -10,6 +11,7 @@ mod greet;
 mod shm;
 mod stream;
 mod tcp;
+mod verbs;
 
 pub use dial::{Dial, Dialer, DialerConfig};
 pub use error::{Attempt, DialError};

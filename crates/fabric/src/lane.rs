@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::wire::{Answer, Item, Place, Welcome};
+use crate::wire::{Answer, Item, MAX_READ, Place, Welcome};
 
 /// An open connection to a sidecar, owned by one thread at a time.
 pub trait Lane: Send {
@@ -37,6 +37,11 @@ pub trait Lane: Send {
     /// The number of the region that landings of the client's arena lie in, if the server can
     /// write there.
     fn region(&self) -> Option<u16>;
+
+    /// The most bytes of an item whose place is inline.
+    fn most_inline(&self) -> u64 {
+        MAX_READ
+    }
 
     /// What the server takes in one request.
     fn limits(&self) -> Welcome;

@@ -5,7 +5,7 @@
 //! answers them from a [`Shelf`](crate::serve::Shelf), and a carrier's [`Output`] brings the bytes
 //! to the client.
 //!
-//! With sockets: a [`Server`] listens on TCP and on a unix socket. A few workers wait in epoll(7) for
+//! With sockets: a [`Server`] listens on TCP, on a unix socket and for RDMA. A few workers wait in epoll(7) for
 //! all lanes together. The worker that gets a lane's event owns the lane until it has nothing more
 //! to do there: it receives, serves and sends, without handing over to anybody and without waiting
 //! for anything. What would make it wait goes another way:
@@ -27,6 +27,7 @@ mod exchange;
 mod lane;
 mod listen;
 mod outlet;
+mod rdma;
 mod regions;
 mod running;
 mod serve_item;
@@ -35,7 +36,7 @@ mod shared;
 mod stats;
 mod worker;
 
-pub use config::ServerConfig;
+pub use config::{MAX_RAILS, ServerConfig};
 pub use exchange::{Exchange, Progress, serve};
 pub use running::Server;
 pub use serve_item::{Output, PIECE, Torn};

@@ -90,8 +90,8 @@ impl Export for ReaderStats {
     fn export(&self, to: &mut dyn Exporter) {
         let plain: [(&str, &str, &Counter); 18] = [
             ("reads", "Reads begun", &self.reads),
-            ("read_errors", "Reads that failed", &self.errors),
-            ("read_bytes", "Bytes returned", &self.bytes),
+            ("reader_errors", "Reads of chunks that failed", &self.errors),
+            ("reader_bytes", "Bytes from chunks and holes", &self.bytes),
             (
                 "read_hole_bytes",
                 "Zeros returned for holes",

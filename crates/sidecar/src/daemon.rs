@@ -29,7 +29,7 @@ use crate::lanes::Lanes;
 use crate::names::{Joining, Names};
 use crate::numbers::{Sources, registry};
 use crate::peers::Peers;
-use crate::rdma::RdmaProvider;
+use crate::rdma;
 use crate::shelves::{Shelves, Stock};
 use crate::tls;
 use crate::view::View;
@@ -51,7 +51,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it. Shelves are opened by `open`; `rdma` says what becomes of RDMA.
+    /// Starts it. Shelves are opened by `open`.
     ///
     /// # Errors
     /// What cannot be used, by its flag or file.
@@ -59,7 +59,6 @@ impl Daemon {
         config: Config,
         security: Security,
         open: OpenShelf<S>,
-        rdma: RdmaProvider,
     ) -> anyhow::Result<Self> {
         let https = security.https_volume.as_ref();
         let tls = https.map(tls::server_config).transpose()?;
@@ -74,8 +73,13 @@ impl Daemon {
             tls.clone(),
             Arc::clone(&shelves),
         )?;
+        match lanes.no_rdma() {
+            None => tracing::info!(rails = %lanes.rails().join(", "), "offering RDMA"),
+            Some(reason) if config.transports.rdma => tracing::warn!(reason, "RDMA is off"),
+            Some(_) => {}
+        }
         let (ender, ending) = ending();
-        let view = Arc::new(View::new(rdma));
+        let view = Arc::new(View::new(rdma::provider(lanes.no_rdma())));
         let names = Names::new(&config, address.port(), lanes.tcp(), lanes.endpoints());
         view.announce(|told| {
             names.tell(None, told);

@@ -21,12 +21,15 @@ use fabric::wire::VERSION;
 use seaweed::jwt::SigningKey;
 
 use crate::config::Config;
+use crate::rdma;
 
 /// Where sockets of services belong.
 const RUN: &str = "/run/riptide";
 /// A worker serves what is in memory at several gigabytes a second; more would only take cores
 /// from the volume server.
 const MAX_WORKERS: usize = 8;
+/// The part of the memory limit that may be registered for RDMA.
+const BUFFERS_PART: u64 = 4;
 /// Reads under way when the daemon ends may take this long.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Whoever may connect by TCP may connect here: what guards needles is the handshake.
@@ -38,6 +41,8 @@ pub struct Lanes<S: Shelf> {
     unix: Option<PathBuf>,
     tcp: Option<u16>,
     tls: bool,
+    /// Why there is no RDMA.
+    no_rdma: Option<String>,
 }
 
 impl<S: Shelf> Lanes<S> {
@@ -61,18 +66,33 @@ impl<S: Shelf> Lanes<S> {
             tls,
             max_lanes: config.max_clients,
             busy_bytes: config.memory_limit,
+            rdma_buffers: config.memory_limit / BUFFERS_PART,
             workers: thread::available_parallelism().map_or(1, |n| n.get().min(MAX_WORKERS)),
             ..ServerConfig::default()
         };
-        if !config.transports.tcp && unix.is_none() {
+        let mut no_rdma = None;
+        match rdma::rails(config) {
+            Ok(rails) => wanted.rdma = rails,
+            Err(why) => no_rdma = Some(why),
+        }
+        if !config.transports.tcp && unix.is_none() && wanted.rdma.is_empty() {
             return Ok(Self {
+                no_rdma,
                 server: None,
                 unix,
                 tcp: None,
                 tls: has_tls,
             });
         }
-        let server = listen(config, &mut wanted, shelf)?;
+        let server = match listen(config, &mut wanted, Arc::clone(&shelf)) {
+            Err(error) if !wanted.rdma.is_empty() => {
+                // Without the rails it shows whether it was they.
+                no_rdma = Some(format!("{error:#}"));
+                wanted.rdma.clear();
+                listen(config, &mut wanted, shelf)?
+            }
+            started => started?,
+        };
         if let Some(path) = &unix {
             let opened = fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE));
             opened.with_context(|| format!("flag -socket: {}", path.display()))?;
@@ -81,6 +101,7 @@ impl<S: Shelf> Lanes<S> {
             unix,
             tcp: server.tcp_address().map(|address| address.port()),
             tls: has_tls,
+            no_rdma,
             server: Some(server),
         })
     }
@@ -94,8 +115,20 @@ impl<S: Shelf> Lanes<S> {
             unix: self.unix.as_ref().map(|path| path.display().to_string()),
             tcp: None,
             tls: self.tls && self.tcp.is_some(),
-            rdma: Vec::new(),
+            rdma: self.rails(),
         }
+    }
+
+    /// Where RDMA is offered.
+    pub fn rails(&self) -> Vec<String> {
+        let server = self.server.as_ref();
+        let rails = server.map(Server::rdma_addresses).unwrap_or_default();
+        rails.iter().map(ToString::to_string).collect()
+    }
+
+    /// Why RDMA is not offered, if it is not.
+    pub fn no_rdma(&self) -> Option<&str> {
+        self.no_rdma.as_deref()
     }
 
     /// The port of TCP, where it is offered.

@@ -2,13 +2,18 @@
 //!
 //! The kernel lists its RDMA devices under `/sys/class/infiniband`, with the state of each port
 //! and its addresses (GIDs); that needs no library. Whether they can be used is another question,
-//! which the owner of the verbs answers through an [`RdmaProvider`].
+//! which the verbs layer answers: [`rails`].
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use fabric::server::MAX_RAILS;
 use serde::Serialize;
+use verbs::{DeviceInfo, GidKind};
+
+use crate::config::Config;
 
 /// Where the kernel lists RDMA devices.
 pub const SYSFS: &str = "/sys/class/infiniband";
@@ -70,34 +75,73 @@ pub fn ports(sysfs: &Path) -> Vec<RdmaPort> {
     found
 }
 
-/// What a build without verbs says: RDMA is off, and for which reason.
-pub fn without_verbs(wanted: bool, device: Option<&str>, sysfs: &Path) -> RdmaReport {
-    let devices = ports(sysfs);
-    let active = |port: &RdmaPort| {
-        port.state == "ACTIVE" && device.is_none_or(|device| device == port.device)
-    };
-    let reason = if !wanted {
-        "it is not asked for; -enable-rdma does".to_owned()
-    } else if devices.is_empty() {
-        format!(
-            "there is no RDMA device on this machine: {} is empty",
-            sysfs.display()
-        )
-    } else if let Some(device) = device
-        && !devices.iter().any(|port| port.device == device)
-    {
-        let known: Vec<_> = devices.iter().map(|port| port.device.as_str()).collect();
-        format!("there is no device {device:?}, only {}", known.join(", "))
-    } else if !devices.iter().any(active) {
-        "no port of the device is active".to_owned()
-    } else {
-        "this build has no RDMA carrier".to_owned()
-    };
-    RdmaReport {
-        connected: false,
-        reason: Some(reason),
-        devices,
+/// The addresses to listen on: those of every usable device's active ports, or of the one that
+/// `-device` names; with `-bind`, that address alone.
+///
+/// # Errors
+/// Why there is no RDMA, in words.
+pub fn rails(config: &Config) -> Result<Vec<SocketAddr>, String> {
+    if !config.transports.rdma {
+        return Err("it is not asked for; -enable-rdma does".to_owned());
     }
+    let devices = verbs::available().map_err(|error| error.to_string())?;
+    let ips = addresses(&devices, config.device.as_deref())?;
+    let mut ips: Vec<IpAddr> = match config.bind {
+        // An InfiniBand port has no IP address among its GIDs; the one of its network interface works.
+        Some(ip) => vec![ip],
+        None if ips.is_empty() => {
+            let words = "no port of the device has an IP address among its GIDs; name the address \
+                         of its network interface with -bind";
+            return Err(words.to_owned());
+        }
+        None => ips,
+    };
+    ips.truncate(MAX_RAILS);
+    let rails = ips.into_iter();
+    Ok(rails
+        .map(|ip| SocketAddr::new(ip, config.fabric_port))
+        .collect())
+}
+
+/// The IP addresses of active ports: a RoCE v2 GID is one.
+fn addresses(devices: &[DeviceInfo], only: Option<&str>) -> Result<Vec<IpAddr>, String> {
+    if let Some(only) = only
+        && !devices.iter().any(|device| device.name == only)
+    {
+        let known: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+        return Err(format!(
+            "there is no usable device {only:?}, only {}",
+            known.join(", ")
+        ));
+    }
+    let wanted = devices
+        .iter()
+        .filter(|device| only.is_none_or(|only| device.name == only));
+    let ports = wanted.flat_map(|device| &device.ports);
+    let gids = ports.filter(|port| port.is_active()).flat_map(|p| &p.gids);
+    let mut found = Vec::new();
+    for gid in gids.filter(|gid| gid.kind == GidKind::RoceV2) {
+        let ip = match gid.value.to_ipv4_mapped() {
+            Some(ip) => IpAddr::V4(ip),
+            // Without its interface a link-local address leads nowhere.
+            None if gid.value.is_unicast_link_local() => continue,
+            None => IpAddr::V6(gid.value),
+        };
+        if !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    Ok(found)
+}
+
+/// What `/health` tells: whether there are rails, or else why not, and the ports as they are now.
+pub(crate) fn provider(no_rdma: Option<&str>) -> RdmaProvider {
+    let reason = no_rdma.map(str::to_owned);
+    Arc::new(move || RdmaReport {
+        connected: reason.is_none(),
+        reason: reason.clone(),
+        devices: ports(Path::new(SYSFS)),
+    })
 }
 
 fn gids(folder: &Path) -> Vec<String> {
@@ -163,25 +207,37 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_for_no_rdma_is_told() {
-        let (active, down) = (machine("4: ACTIVE"), machine("1: DOWN"));
-        let none = tempfile::tempdir().unwrap();
-        for (wanted, device, machine, reason) in [
-            (false, None, &active, "not asked for"),
-            (true, None, &none, "no RDMA device on this machine"),
-            (
-                true,
-                Some("mlx5_0"),
-                &active,
-                "no device \"mlx5_0\", only rxe0",
-            ),
-            (true, None, &down, "no port of the device is active"),
-            (true, Some("rxe0"), &active, "no RDMA carrier"),
-        ] {
-            let report = without_verbs(wanted, device, machine.path());
-            let told = report.reason.unwrap();
-            assert!(told.contains(reason), "{told}");
-            assert!(!report.connected);
-        }
+    fn every_address_of_an_active_port_is_a_rail() {
+        let gid = |value: &str, kind| verbs::Gid {
+            index: 0,
+            value: value.parse().unwrap(),
+            kind,
+        };
+        let device = |name: &str, state: &str, ip: &str| DeviceInfo {
+            name: name.to_owned(),
+            ports: vec![verbs::PortInfo {
+                number: 1,
+                state: state.to_owned(),
+                gids: vec![
+                    gid("fe80::1", GidKind::RoceV2),
+                    gid(ip, GidKind::InfiniBandOrRoceV1),
+                    gid(ip, GidKind::RoceV2),
+                ],
+                ..verbs::PortInfo::default()
+            }],
+            ..DeviceInfo::default()
+        };
+        let devices = [
+            device("a", "ACTIVE", "::ffff:10.0.0.1"),
+            device("b", "ACTIVE", "2001:db8::1"),
+            device("c", "DOWN", "::ffff:10.0.0.3"),
+        ];
+        let all = addresses(&devices, None).unwrap();
+        let expected: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        assert_eq!(all, expected);
+        assert_eq!(addresses(&devices, Some("b")).unwrap(), expected[1..]);
+        assert!(addresses(&devices, Some("c")).unwrap().is_empty());
+        let error = addresses(&devices, Some("x")).unwrap_err();
+        assert_eq!(error, "there is no usable device \"x\", only a, b, c");
     }
 }

@@ -26,7 +26,7 @@ fn the_documents_of_the_statistics_server() {
     assert!(mount.stat("total_reads") > 0.0);
     assert!(mount.stat("total_bytes_read") >= f64::from(3 << 20));
     assert!(mount.stat("avg_latency_ns") > 0.0);
-    assert_eq!(mount.stat("rdma_reads"), 0.0, "there is no fabric yet");
+    assert_eq!(mount.stat("rdma_reads"), 0.0, "the fabric is off");
 
     let metrics = mount.http("/metrics");
     assert_eq!(metrics.status, 200);
@@ -37,6 +37,12 @@ fn the_documents_of_the_statistics_server() {
             .any(|l| l.starts_with("riptide_") && l.contains("read")),
         "{text}"
     );
+    // Prometheus refuses a document in which a name is declared, or a series told, twice.
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with("# HELP ")) {
+        let key = line.rsplit_once(' ').map_or(line, |(key, _)| key);
+        assert!(seen.insert(key), "twice: {key}");
+    }
     let health = mount.http("/health");
     assert_eq!(health.status, 200);
     let health: serde_json::Value = serde_json::from_slice(&health.body).unwrap();

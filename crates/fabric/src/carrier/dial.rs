@@ -1,8 +1,9 @@
 //! From where a sidecar listens to an open lane.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use context::Context;
 use parking_lot::Mutex;
@@ -11,11 +12,12 @@ use seaweed::jwt::SigningKey;
 
 use super::error::{Attempt, DialError, Failure};
 use super::greet::Greeting;
+use super::verbs::{self, Pins, Rails};
 use super::{shm, tcp};
 use crate::announce::Endpoints;
 use crate::http::resolve::Resolver;
 use crate::http::wait::Watch;
-use crate::lane::Lane;
+use crate::lane::{Broken, Lane};
 use crate::memory::Arena;
 use crate::wire::VERSION;
 
@@ -47,11 +49,13 @@ pub struct DialerConfig {
     pub patience: Duration,
 }
 
-/// Opens lanes over shared memory and TCP.
+/// Opens lanes over shared memory, RDMA and TCP.
 #[derive(Debug)]
 pub struct Dialer {
     config: DialerConfig,
     resolvers: Mutex<HashMap<String, Arc<Resolver>>>,
+    pins: Option<Pins>,
+    rails: Rails,
 }
 
 /// How many host names are remembered; far more than a mount has sidecars.
@@ -61,6 +65,8 @@ impl Dialer {
     /// A dialer, which opens nothing yet.
     pub fn new(config: DialerConfig) -> Self {
         Self {
+            pins: config.arena.clone().map(Pins::new),
+            rails: Rails::default(),
             config,
             resolvers: Mutex::default(),
         }
@@ -76,6 +82,24 @@ impl Dialer {
     fn shm(&self, path: &str, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
         let lane = shm::open(path, self.greeting(), self.config.arena.as_ref(), watch)?;
         Ok(Box::new(lane))
+    }
+
+    fn rdma(&self, rail: &str, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
+        let opened = match rail.parse() {
+            Ok(address) => verbs::open(address, self.greeting(), self.pins.as_ref(), watch),
+            Err(_) => Err(io::Error::other("expected an IP address and a port").into()),
+        };
+        match opened {
+            Ok((lane, device)) => {
+                self.rails.worked(rail, device);
+                Ok(Box::new(lane))
+            }
+            Err(Failure::Broken(why)) => {
+                self.rails.failed(rail, why.to_string(), Instant::now());
+                Err(Failure::Broken(why))
+            }
+            Err(stopped) => Err(stopped),
+        }
     }
 
     fn tcp(&self, address: &str, tls: bool, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
@@ -133,11 +157,26 @@ impl Dial for Dialer {
         {
             return end;
         }
-        // Verbs stand here: `to.rdma`, one address for each rail, come before TCP.
+        for rail in self.rails.order(&to.rdma, Instant::now()) {
+            if let Some(end) = tried("rdma", rail, self.rdma(rail, &watch)) {
+                return end;
+            }
+        }
         if let Some(address) = &to.tcp
             && let Some(end) = tried("tcp", address, self.tcp(address, to.tls, &watch))
         {
             return end;
+        }
+        for rail in &to.rdma {
+            if !attempts.iter().any(|attempt| attempt.address == *rail)
+                && let Some(why) = self.rails.why(rail)
+            {
+                attempts.push(Attempt {
+                    carrier: "rdma",
+                    address: rail.clone(),
+                    why: Broken::Gone(why),
+                });
+            }
         }
         Err(DialError::Failed(attempts))
     }

@@ -116,7 +116,7 @@ fn receive(
     }
 }
 
-fn nonce() -> Result<[u8; 16], Failure> {
+pub(super) fn nonce() -> Result<[u8; 16], Failure> {
     let mut nonce = [0; 16];
     let mut filled = 0;
     while filled < nonce.len() {

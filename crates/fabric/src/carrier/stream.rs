@@ -271,7 +271,7 @@ impl Lane for StreamLane {
 }
 
 /// Whether an answer is one that this item can have.
-fn check(answer: &Answer, item: &Item) -> Result<(), &'static str> {
+pub(super) fn check(answer: &Answer, item: &Item) -> Result<(), &'static str> {
     if answer.status != Status::Done {
         return match answer.len {
             0 => Ok(()),

@@ -99,6 +99,13 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
             peer.kept.lanes.keep(lane);
             return Ok(Err(Reason::Declined));
         }
+        let room = u64::from(self.wanted.extent().room());
+        let block = Attempt::block(&*lane, self.route.arena.as_ref(), room);
+        if block.is_none() && room > lane.most_inline() {
+            // All memory is taken. A way that needs none of it is open.
+            peer.kept.lanes.keep(lane);
+            return Ok(Err(Reason::Declined));
+        }
         let question = Question {
             number,
             id: self.route.next_id(),
@@ -107,8 +114,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
             is_direct: !self.running.iter().any(Attempt::is_direct),
             is_hedge,
         };
-        let arena = self.route.arena.as_ref();
-        match Attempt::start(Arc::clone(&peer), lane, arena, question) {
+        match Attempt::start(Arc::clone(&peer), lane, block, question) {
             Ok(attempt) => self.running.push(attempt),
             Err(broken) => return Ok(Err(self.broken(&peer, &broken))),
         }
@@ -209,20 +215,20 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
     fn finish(mut self, verdict: Verdict, began: Instant) -> Result<Told, Missed> {
         let mut take = |number: u32| {
             let at = self.answered.iter().position(|one| one.number == number);
-            at.map(|at| self.answered.swap_remove(at))
+            let attempt = self.answered.swap_remove(at?);
+            if attempt.is_hedge {
+                self.route.stats.hedges_won.inc();
+            }
+            Some(attempt)
         };
         match verdict {
             Verdict::Delivered { attempt } => {
                 let Some(attempt) = take(attempt) else {
                     return Err(Missed::Fallback(Reason::Broken));
                 };
-                let (carrier, is_hedge) = (attempt.carrier(), attempt.is_hedge);
+                let carrier = attempt.carrier();
                 let len = attempt.deliver(self.wanted)?;
-                let stats = &self.route.stats;
-                stats.delivered(carrier, len, began.elapsed());
-                if is_hedge {
-                    stats.hedges_won.inc();
-                }
+                self.route.stats.delivered(carrier, len, began.elapsed());
                 Ok(Told::Delivered(len))
             }
             Verdict::Told { attempt } => match take(attempt).and_then(|one| one.answer()) {

@@ -179,7 +179,7 @@ fn what_the_volume_server_compressed_is_inflated_and_cut() {
 fn the_second_sidecar_is_asked_when_the_first_takes_long_and_wins() {
     let scene = Scene::new(2, true);
     for id in 1..=60 {
-        scene.store(needle(id), &noise(id, 50_000));
+        scene.store(needle(id), &noise(id, 100_000));
     }
     // One of them is slow; with two equally near ones either may be asked first.
     scene.sidecar(0).mood(Mood::Slow(Duration::from_secs(2)));
@@ -189,7 +189,7 @@ fn the_second_sidecar_is_asked_when_the_first_takes_long_and_wins() {
         reads += 1;
         assert!(reads <= 60, "the slow one was never asked first");
         let got = whole(&scene, needle(reads)).unwrap();
-        assert!(got == noise(reads, 50_000));
+        assert!(got == noise(reads, 100_000));
     }
     assert!(
         began.elapsed() < Duration::from_secs(2),
@@ -241,7 +241,7 @@ fn memory_of_a_silent_sidecar_is_not_used_until_it_can_write_no_more() {
 #[test]
 fn a_lane_that_breaks_amid_an_answer_makes_way_for_the_next_sidecar() {
     let scene = Scene::new(2, true);
-    let bytes = noise(1, 50_000);
+    let bytes = noise(1, 100_000);
     scene.store(needle(1), &bytes);
     scene.sidecar(0).mood(Mood::Breaks);
     for _ in 0..8 {
@@ -278,7 +278,7 @@ fn a_sidecar_that_does_not_serve_is_told_apart_by_its_reason() {
         (Status::Absent, Missed::Absent),
     ] {
         let scene = Scene::new(1, true);
-        scene.store(needle(1), &noise(1, 50_000));
+        scene.store(needle(1), &noise(1, 100_000));
         scene.sidecar(0).mood(Mood::Says(status));
         assert_eq!(whole(&scene, needle(1)), Err(missed));
         assert_eq!(scene.arena.stats().landings.get(), 0, "{status:?}");
@@ -306,7 +306,7 @@ fn one_that_refuses_or_is_not_there_is_told_apart_too() {
 #[test]
 fn bytes_with_another_checksum_are_never_delivered() {
     for region in [false, true] {
-        for len in [100, 50_000] {
+        for len in [100, 100_000] {
             let scene = Scene::new(1, region);
             scene.store(needle(1), &noise(1, len));
             scene.sidecar(0).mood(Mood::Flips);
@@ -320,7 +320,7 @@ fn bytes_with_another_checksum_are_never_delivered() {
 #[test]
 fn an_interrupt_ends_the_wait_and_leaves_nothing_behind() {
     let scene = Scene::new(1, true);
-    scene.store(needle(1), &noise(1, 50_000));
+    scene.store(needle(1), &noise(1, 100_000));
     scene
         .sidecar(0)
         .mood(Mood::Slow(Duration::from_millis(300)));
@@ -332,7 +332,7 @@ fn an_interrupt_ends_the_wait_and_leaves_nothing_behind() {
             interrupt.raise();
         });
         let ctx = Context::new(PATIENT, &interrupt);
-        let mut dst = [0; 20_000];
+        let mut dst = [0; 90_000];
         let missed = scene.route.read_at(&ctx, needle(1), 0, &mut dst);
         assert_eq!(missed, Err(Missed::Stopped(Stopped::Interrupted)));
     });
@@ -361,7 +361,7 @@ fn when_the_arena_is_full_large_answers_come_inline() {
 #[test]
 fn many_readers_share_few_lanes_and_never_see_a_wrong_byte() {
     let scene = Scene::new(2, true);
-    let all: Vec<Vec<u8>> = (0..8).map(|n| noise(n, 30_000 + 7 * n as usize)).collect();
+    let all: Vec<Vec<u8>> = (0..8).map(|n| noise(n, 100_000 + 7 * n as usize)).collect();
     for (n, bytes) in all.iter().enumerate() {
         scene.store(needle(n as u64), bytes);
     }
@@ -373,8 +373,8 @@ fn many_readers_share_few_lanes_and_never_see_a_wrong_byte() {
                     let n = (reader + round) % 8;
                     let got = whole(scene, needle(n)).unwrap();
                     assert!(got == all[n as usize]);
-                    let got = range(scene, needle(n), round, 20_000).unwrap();
-                    assert!(got == all[n as usize][round as usize..][..20_000]);
+                    let got = range(scene, needle(n), round, 90_000).unwrap();
+                    assert!(got == all[n as usize][round as usize..][..90_000]);
                 }
             });
         }

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use seaweed::jwt::SigningKey;
 
+/// The most rails of one server; machines have up to eight ports.
+pub const MAX_RAILS: usize = 10;
+
 /// How a [`Server`](super::Server) is to be.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -17,6 +20,10 @@ pub struct ServerConfig {
     /// Where to listen on a unix socket. Who may connect is decided by the umask and the folder;
     /// a socket that a dead server left there is replaced.
     pub unix: Option<PathBuf>,
+    /// Where to listen for RDMA: an address of a device for each rail, at most [`MAX_RAILS`].
+    pub rdma: Vec<SocketAddr>,
+    /// The most bytes that are registered for RDMA to read needles into.
+    pub rdma_buffers: u64,
     /// The cluster's read key; without one every client may read.
     pub read_key: Option<SigningKey>,
     /// Makes TCP TLS.
@@ -44,6 +51,8 @@ impl Default for ServerConfig {
             name: "fabric".into(),
             tcp: None,
             unix: None,
+            rdma: Vec::new(),
+            rdma_buffers: 128 << 20,
             read_key: None,
             tls: None,
             max_lanes: 4096,

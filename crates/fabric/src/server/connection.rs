@@ -5,7 +5,6 @@
 //! edge-triggered, so that an exchange costs no call to epoll but the one that waits.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,11 +12,10 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::lane::{Fault, Lane, Step};
+use super::lane::{Fault, Lane, Link, Step};
 use super::outlet::Bench;
 use super::session::Session;
 use super::shared::{FIRST_CONNECTION, Shared};
-use crate::http::wire::Wire;
 use crate::serve::Shelf;
 
 /// A connection, shared by whoever may have to wake it.
@@ -89,22 +87,21 @@ impl<S: Shelf> Connection<S> {
     pub(super) fn new(
         shared: &Shared<S>,
         carrier: &'static str,
-        socket: OwnedFd,
+        link: Link,
         nonce: [u8; 16],
-    ) -> io::Result<Self> {
-        let tls = shared.config.tls.as_ref().filter(|_| carrier == "tcp");
+    ) -> Self {
         let now = Instant::now();
-        let session = Session::new(shared.terms.clone(), nonce, now);
+        let session = Session::new(link.terms(&shared.terms), nonce, now);
         let deadline = session.deadline().map_or(0, |at| shared.moment(at));
-        Ok(Self {
+        Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             wakes: AtomicU32::new(0),
             is_hung_up: AtomicBool::new(false),
             is_evicted: AtomicBool::new(false),
             is_open: AtomicBool::new(false),
             deadline: AtomicU64::new(deadline),
-            lane: Mutex::new(Lane::new(carrier, Wire::accepted(socket, tls)?, session)),
-        })
+            lane: Mutex::new(Lane::new(carrier, link, session)),
+        }
     }
 
     /// Has epoll watch it from now on.

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::serve_item::{
-    Filled, Output, Serving, Torn, fetch_ahead, fill_unchecked, is_cached, pieces,
+    Delivered, Filled, Output, Placing, Serving, Torn, fetch_ahead, fill_unchecked, is_cached,
+    pieces,
 };
 use crate::serve::{Held, Miss, Shelf};
 use crate::wire::{Answer, Item, Status};
@@ -35,8 +36,17 @@ pub struct Exchange<N> {
     found: Vec<Result<N, Miss>>,
     /// The item that is next.
     at: usize,
-    /// What of its inline data is still to be sent, behind an answer that was.
-    rest: Option<(Answer, Range<u64>)>,
+    /// What of it is still to be done.
+    rest: Option<Rest>,
+}
+
+/// What is left of an item after a pause.
+#[derive(Debug)]
+enum Rest {
+    /// Inline data, behind an answer that was sent.
+    Inline(Answer, Range<u64>),
+    /// Pieces, before the answer.
+    Placing(Placing),
 }
 
 /// How far an exchange has come.
@@ -121,20 +131,33 @@ impl<N: Held> Exchange<N> {
             if out.wants_pause() {
                 return Ok(Progress::Paused);
             }
-            let (answer, rest) = match (self.rest.take(), found) {
-                (Some((answer, rest)), _) => (answer, rest),
+            let delivered = match (self.rest.take(), found) {
+                (Some(Rest::Inline(answer, rest)), _) => Delivered::Answered(answer, rest),
+                (Some(Rest::Placing(placing)), Ok(needle)) => {
+                    Serving::new(self.at, item, out).resume(needle, placing)?
+                }
                 (None, Ok(needle)) if !out.may_wait() && !is_cached(item, needle) => {
                     return Ok(Progress::Disk);
                 }
-                (None, found) => {
+                (_, found) => {
                     if self.at + 1 == self.items.len() {
                         before_last();
                     }
                     let serving = Serving::new(self.at, item, out);
                     match found {
                         Ok(needle) => serving.deliver(needle)?,
-                        Err(miss) => (serving.decline(Status::from(*miss))?, 0..0),
+                        Err(miss) => {
+                            let answer = serving.decline(Status::from(*miss))?;
+                            Delivered::Answered(answer, 0..0)
+                        }
                     }
+                }
+            };
+            let (answer, rest) = match delivered {
+                Delivered::Answered(answer, rest) => (answer, rest),
+                Delivered::Placing(placing) => {
+                    self.rest = Some(Rest::Placing(placing));
+                    return Ok(Progress::Paused);
                 }
             };
             if let Some(piece) = pieces(&rest).next()
@@ -142,18 +165,18 @@ impl<N: Held> Exchange<N> {
             {
                 let len = (piece.end - piece.start) as usize;
                 if out.wants_pause() {
-                    self.rest = Some((answer, rest));
+                    self.rest = Some(Rest::Inline(answer, rest));
                     return Ok(Progress::Paused);
                 }
                 if !out.may_wait() && !needle.is_cached(piece.start, len) {
-                    self.rest = Some((answer, rest));
+                    self.rest = Some(Rest::Inline(answer, rest));
                     return Ok(Progress::Disk);
                 }
                 let filled = fill_unchecked(out, needle, &piece)?;
                 let Filled { len, .. } = filled.map_err(Torn::Disk)?;
                 out.more(len).map_err(Torn::Lane)?;
                 if piece.end < rest.end {
-                    self.rest = Some((answer, piece.end..rest.end));
+                    self.rest = Some(Rest::Inline(answer, piece.end..rest.end));
                     continue;
                 }
             }

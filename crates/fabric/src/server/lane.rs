@@ -1,5 +1,6 @@
 //! A lane as its owner sees it: what to do next, until there is nothing to do.
 
+mod link;
 mod receive;
 mod serving;
 
@@ -7,25 +8,27 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::{Shutdown, shutdown};
 
 use super::connection::Connection;
 use super::exchange::Progress;
-use super::outlet::{Bench, Sender};
+use super::outlet::Bench;
 use super::regions::Mapped;
 use super::session::{Effect, End, Session};
 use super::shared::Shared;
-use crate::http::wire::Wire;
 use crate::serve::Shelf;
-use crate::wire::{self, Frame, FrameReader, Message, Next};
+use crate::wire::{self, Frame, Message, Next};
 
+pub(super) use link::Link;
 use receive::Received;
 use serving::Serving;
 
-/// What every connection is watched for.
+/// How long the last word of a server may take to be sent.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// What every socket is watched for.
 const WATCHED: EventFlags = EventFlags::IN
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
@@ -37,14 +40,15 @@ const UNREAD: usize = 64 << 10;
 /// What belongs to the owner.
 pub(super) struct Lane<S: Shelf> {
     carrier: &'static str,
-    sender: Sender,
-    reader: FrameReader,
+    link: Link,
     session: Session,
     /// Descriptors that came with the Hello.
     files: Vec<OwnedFd>,
     regions: Vec<Arc<Mapped>>,
     serving: Option<Serving<S>>,
     watched: EventFlags,
+    /// All is said, and must only be sent before it is closed.
+    is_leaving: bool,
 }
 
 /// What the owner does next.
@@ -68,16 +72,16 @@ impl From<io::Error> for Fault {
 
 impl<S: Shelf> Lane<S> {
     /// A connection that was just accepted.
-    pub(super) fn new(carrier: &'static str, wire: Wire, session: Session) -> Self {
+    pub(super) fn new(carrier: &'static str, link: Link, session: Session) -> Self {
         Self {
             carrier,
-            sender: Sender::new(wire),
-            reader: FrameReader::new(),
+            link,
             session,
             files: Vec::new(),
             regions: Vec::new(),
             serving: None,
             watched: EventFlags::empty(),
+            is_leaving: false,
         }
     }
 
@@ -94,12 +98,17 @@ impl<S: Shelf> Lane<S> {
     ) -> io::Result<()> {
         self.watched = WATCHED;
         let data = EventData::new_u64(connection.number);
-        Ok(epoll::add(
-            &shared.epoll,
-            self.sender.wire.as_fd(),
-            data,
-            WATCHED,
-        )?)
+        match &self.link {
+            Link::Socket { sender, .. } => {
+                epoll::add(&shared.epoll, sender.wire.as_fd(), data, WATCHED)?;
+            }
+            Link::Rdma(link) => {
+                for fd in link.fds() {
+                    epoll::add(&shared.epoll, fd, data, EventFlags::IN | EventFlags::ET)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Does what there is to do.
@@ -109,13 +118,16 @@ impl<S: Shelf> Lane<S> {
         shared: &Shared<S>,
         bench: &mut Bench,
     ) -> Result<Step, Fault> {
+        if self.is_leaving {
+            return self.leave(connection, shared);
+        }
         if connection.is_evicted() {
             let effect = self.session.refuse("too many others open lanes just now");
             return self.apply(effect, connection, shared, bench);
         }
         if connection.has_deadline() && connection.is_late(shared.moment(Instant::now())) {
-            if self.sender.is_blocked() {
-                if !self.sender.flush()? {
+            if self.link.is_blocked() {
+                if !self.link.flush()? {
                     return Err(Fault("the client does not take its answers".into()));
                 }
                 connection.set_deadline(self.deadline(shared));
@@ -128,9 +140,12 @@ impl<S: Shelf> Lane<S> {
         let mut is_drained = false;
         let mut frames = 0;
         loop {
-            if self.sender.is_blocked() {
-                let took = self.sender.flush()?;
-                if self.sender.is_blocked() {
+            if self.is_leaving {
+                return self.leave(connection, shared);
+            }
+            if self.link.is_blocked() {
+                let took = self.link.flush()?;
+                if self.link.is_blocked() {
                     return self.rest_blocked(took, connection, shared);
                 }
                 connection.set_deadline(self.deadline(shared));
@@ -139,7 +154,16 @@ impl<S: Shelf> Lane<S> {
                 match self.serve(shared, bench)? {
                     Progress::Done => {}
                     Progress::Disk => return Ok(Step::Disk),
-                    Progress::Paused if self.sender.is_blocked() => continue,
+                    Progress::Paused if self.link.is_blocked() => continue,
+                    Progress::Paused if let Link::Rdma(link) = &mut self.link => {
+                        let is_some = link.poll()?;
+                        match (link.is_lost(), is_some) {
+                            (true, _) => return Err(Fault("the client is gone".into())),
+                            (false, true) => continue,
+                            // A completion brings it back.
+                            (false, false) => return Ok(Step::Rest),
+                        }
+                    }
                     Progress::Paused => return self.step_back(connection, shared),
                 }
                 continue;
@@ -150,7 +174,7 @@ impl<S: Shelf> Lane<S> {
             if shared.stopping.load(Ordering::Acquire) {
                 return self.say_goodbye(connection, shared, bench);
             }
-            let effect = match self.reader.next() {
+            let effect = match self.link.next() {
                 Ok(Next::Frame(frame)) => {
                     frames += 1;
                     self.session.take(frame)
@@ -221,6 +245,7 @@ impl<S: Shelf> Lane<S> {
                     // Whether or not it arrives, this is the end.
                     let _ = self.send(&frame, bench);
                 }
+                self.is_leaving = true;
                 if end != End::Bye {
                     let client = self.session.name();
                     tracing::debug!(client, carrier = self.carrier, %end, "a client is sent away");
@@ -228,7 +253,7 @@ impl<S: Shelf> Lane<S> {
                         shared.stats.ended.inc();
                     }
                 }
-                Ok(Step::Over)
+                self.leave(connection, shared)
             }
         }
     }
@@ -238,6 +263,8 @@ impl<S: Shelf> Lane<S> {
         let files = std::mem::take(&mut self.files);
         let regions = match self.carrier {
             "shm" => shared.regions.map(self.session.regions(), files)?,
+            // They are reached by their keys.
+            "rdma" => Vec::new(),
             _ if self.session.regions().is_empty() => Vec::new(),
             other => return Err(format!("memory cannot be reached over {other}")),
         };
@@ -259,9 +286,29 @@ impl<S: Shelf> Lane<S> {
         bench.staging.clear();
         let encoded = wire::encode(frame.id, &frame.message, &mut bench.staging);
         encoded.map_err(io::Error::other)?;
-        self.sender.send(&bench.staging, &[])?;
+        self.link.send(&bench.staging)?;
         bench.staging.clear();
         Ok(())
+    }
+
+    /// Closes: at once, or, over RDMA, when what was said has been sent.
+    fn leave(&mut self, connection: &Connection<S>, shared: &Shared<S>) -> Result<Step, Fault> {
+        let Link::Rdma(link) = &mut self.link else {
+            return Ok(Step::Over);
+        };
+        while link.poll()? {}
+        if !link.is_busy() || link.is_lost() {
+            return Ok(Step::Over);
+        }
+        let now = Instant::now();
+        if self.session.deadline().is_none() && !connection.has_deadline() {
+            connection.set_deadline(shared.moment(now + FAREWELL));
+            shared.arm();
+        }
+        match connection.is_late(shared.moment(now)) {
+            true => Ok(Step::Over),
+            false => Ok(Step::Rest),
+        }
     }
 
     /// Waits for a socket that is full.
@@ -300,14 +347,14 @@ impl<S: Shelf> Lane<S> {
         shared: &Shared<S>,
         what: EventFlags,
     ) -> io::Result<()> {
+        // Queue pairs are watched for all there is.
+        let Link::Socket { sender, .. } = &self.link else {
+            return Ok(());
+        };
         self.watched = what;
         let data = EventData::new_u64(connection.number);
-        Ok(epoll::modify(
-            &shared.epoll,
-            self.sender.wire.as_fd(),
-            data,
-            what,
-        )?)
+        let socket = sender.wire.as_fd();
+        Ok(epoll::modify(&shared.epoll, socket, data, what)?)
     }
 
     fn say_goodbye(
@@ -319,7 +366,8 @@ impl<S: Shelf> Lane<S> {
         if self.session.is_open() {
             let message = Message::Bye;
             let _ = self.send(&Frame { id: 0, message }, bench);
-            return Ok(Step::Over);
+            self.is_leaving = true;
+            return self.leave(connection, shared);
         }
         let effect = self.session.refuse("this server is about to end");
         self.apply(effect, connection, shared, bench)
@@ -338,15 +386,18 @@ impl<S: Shelf> Lane<S> {
             shared.stats.refused.inc();
         }
         connection.set_deadline(0);
-        let mut unread = UNREAD;
-        let mut waste = [0; 4 << 10];
-        while unread > 0
-            && let Ok(got @ 1..) = self.sender.wire.try_recv(&mut waste)
-        {
-            unread = unread.saturating_sub(got);
+        if let Link::Socket { sender, .. } = &mut self.link {
+            let mut unread = UNREAD;
+            let mut waste = [0; 4 << 10];
+            while unread > 0
+                && let Ok(got @ 1..) = sender.wire.try_recv(&mut waste)
+            {
+                unread = unread.saturating_sub(got);
+            }
+            // Nothing of ours writes to the client's memory from here on, which is what this
+            // tells it.
+            let _ = shutdown(sender.wire.as_fd(), Shutdown::Both);
         }
-        // Nothing of ours writes to the client's memory from here on, which is what this tells it.
-        let _ = shutdown(self.sender.wire.as_fd(), Shutdown::Both);
         self.regions.clear();
         self.files.clear();
     }

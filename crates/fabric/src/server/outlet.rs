@@ -27,6 +27,20 @@ impl Bench {
             may_wait,
         }
     }
+
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    /// Whether this thread may wait for a disk.
+    pub(super) fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    /// Appends the first `len` bytes of the buffer to what is staged.
+    pub(super) fn stage(&mut self, len: usize) {
+        self.staging.extend_from_slice(&self.buffer[..len]);
+    }
 }
 
 /// Data up to this size is copied behind its answer, so that many answers are one send.

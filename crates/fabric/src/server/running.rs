@@ -54,6 +54,12 @@ impl<S: Shelf> Server<S> {
         listeners.find_map(|listener| listener.address())
     }
 
+    /// Where it listens for RDMA.
+    pub fn rdma_addresses(&self) -> Vec<SocketAddr> {
+        let rails = self.shared.rails.iter();
+        rails.map(verbs::Listener::local_addr).collect()
+    }
+
     /// What it has done so far.
     pub fn stats(&self) -> &Arc<ServerStats> {
         &self.shared.stats

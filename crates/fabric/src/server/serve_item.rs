@@ -70,7 +70,7 @@ pub trait Output {
     fn more(&mut self, len: usize) -> Result<(), Self::Broken>;
 
     /// Whether to stop here for now. What is asked of the output next is the next answer, or the
-    /// next piece.
+    /// next piece. Asked before each of them.
     fn wants_pause(&self) -> bool {
         false
     }
@@ -124,6 +124,26 @@ pub(super) struct Serving<'s, O> {
     out: &'s mut O,
 }
 
+/// How far an item has come.
+pub(super) enum Delivered {
+    /// The answer was sent, and these stored bytes still have to follow it.
+    Answered(Answer, Range<u64>),
+    /// The output wants a pause before the next piece.
+    Placing(Placing),
+}
+
+/// An item whose bytes are being written to a region. Its answer was not sent.
+#[derive(Debug)]
+pub(super) struct Placing {
+    bytes: Range<u64>,
+    region: u16,
+    /// Where the first of them goes.
+    offset: u64,
+    next: u64,
+    /// Of the bytes before `next`.
+    crc: u32,
+}
+
 impl<'s, O: Output> Serving<'s, O> {
     pub(super) fn new(at: usize, item: &'s Item, out: &'s mut O) -> Self {
         Self {
@@ -142,79 +162,97 @@ impl<'s, O: Output> Serving<'s, O> {
         }
     }
 
-    /// Sends the answer; gives it, and which stored bytes still have to follow.
-    pub(super) fn deliver(
-        mut self,
-        needle: &impl Held,
-    ) -> Result<(Answer, Range<u64>), Torn<O::Broken>> {
-        let stored = needle.stored_len();
-        self.answer.stored = stored;
+    /// Delivers as much as the output takes without a pause.
+    pub(super) fn deliver(mut self, needle: &impl Held) -> Result<Delivered, Torn<O::Broken>> {
+        self.answer.stored = needle.stored_len();
         self.answer.is_gzip = needle.is_gzip();
         let bytes = match wanted(self.item, needle) {
             Ok(bytes) => bytes,
-            Err(status) => return Ok((self.decline(status)?, 0..0)),
+            Err(status) => return Ok(Delivered::Answered(self.decline(status)?, 0..0)),
         };
         let len = bytes.end - bytes.start;
         // Not more than the item's room, which is a u32.
         self.answer.len = len as u32;
-        match self.item.place {
-            Place::Region { region, offset } if len > self.out.inline_up_to().min(INLINE) => {
-                let answer = self.place(needle, bytes, region, offset)?;
-                Ok((answer, 0..0))
-            }
-            _ => self.inline(needle, bytes),
+        let Place::Region { region, offset } = self.item.place else {
+            return self.inline(needle, bytes);
+        };
+        if len <= self.out.inline_up_to().min(INLINE) {
+            return self.inline(needle, bytes);
         }
-    }
-
-    fn place(
-        self,
-        needle: &impl Held,
-        bytes: Range<u64>,
-        region: u16,
-        offset: u64,
-    ) -> Result<Answer, Torn<O::Broken>> {
         let is_whole = matches!(self.item.extent, Extent::Whole { .. });
-        let len = self.answer.len as usize;
-        if is_whole && let Some(dst) = self.out.mapped(region, offset, len) {
+        if is_whole && let Some(dst) = self.out.mapped(region, offset, len as usize) {
             // SAFETY: the output promises that the bytes are mapped and that nobody here refers
             // to them until it is called again.
-            let read = unsafe { needle.read_into(0, dst, len) };
+            let read = unsafe { needle.read_into(0, dst, len as usize) };
             return match read {
                 Ok(()) => self.placed(needle.crc()),
-                Err(fault) => self.decline(fault.into()),
+                Err(fault) => self.given_up(fault),
             };
         }
-        let mut crc = 0;
-        for piece in pieces(&bytes) {
+        let next = bytes.start;
+        let placing = Placing {
+            bytes,
+            region,
+            offset,
+            next,
+            crc: 0,
+        };
+        self.place(needle, placing)
+    }
+
+    /// Goes on placing an item, after a pause.
+    pub(super) fn resume(
+        mut self,
+        needle: &impl Held,
+        placing: Placing,
+    ) -> Result<Delivered, Torn<O::Broken>> {
+        self.answer.stored = needle.stored_len();
+        self.answer.is_gzip = needle.is_gzip();
+        self.answer.len = (placing.bytes.end - placing.bytes.start) as u32;
+        self.place(needle, placing)
+    }
+
+    fn place(self, needle: &impl Held, mut placing: Placing) -> Result<Delivered, Torn<O::Broken>> {
+        let is_whole = matches!(self.item.extent, Extent::Whole { .. });
+        for piece in pieces(&(placing.next..placing.bytes.end)) {
+            // Before the first piece the exchange has asked.
+            if piece.start > placing.next && self.out.wants_pause() {
+                placing.next = piece.start;
+                return Ok(Delivered::Placing(placing));
+            }
             let filled = match is_whole {
                 true => fill_unchecked(self.out, needle, &piece)?,
                 false => fill(self.out, needle, &piece)?,
             };
-            let Filled { len, crc: more } = match filled {
+            let Filled { len, crc } = match filled {
                 Ok(filled) => filled,
-                Err(fault) => return self.decline(fault.into()),
+                Err(fault) => return self.given_up(fault),
             };
-            let at = offset + (piece.start - bytes.start);
-            match self.out.mapped(region, at, len) {
+            let at = placing.offset + (piece.start - placing.bytes.start);
+            match self.out.mapped(placing.region, at, len) {
                 Some(dst) => {
-                    // SAFETY: as above.
+                    // SAFETY: as in `deliver`.
                     let read = unsafe { needle.read_into(piece.start, dst, len) };
                     if let Err(fault) = read {
-                        return self.decline(fault.into());
+                        return self.given_up(fault);
                     }
                 }
-                None => self.out.place(region, at, len).map_err(Torn::Lane)?,
+                None => {
+                    let placed = self.out.place(placing.region, at, len);
+                    placed.map_err(Torn::Lane)?;
+                }
             }
-            crc = combine(crc, more, len as u64);
+            placing.crc = combine(placing.crc, crc, len as u64);
         }
-        self.placed(if is_whole { needle.crc() } else { crc })
+        let crc = if is_whole { needle.crc() } else { placing.crc };
+        self.placed(crc)
     }
 
     fn inline(
         mut self,
         needle: &impl Held,
         bytes: Range<u64>,
-    ) -> Result<(Answer, Range<u64>), Torn<O::Broken>> {
+    ) -> Result<Delivered, Torn<O::Broken>> {
         let first = pieces(&bytes).next().unwrap_or(bytes.start..bytes.start);
         let is_whole = matches!(self.item.extent, Extent::Whole { .. });
         let known = match is_whole {
@@ -232,18 +270,22 @@ impl<'s, O: Output> Serving<'s, O> {
         };
         let Filled { len, crc } = match filled {
             Ok(filled) => filled,
-            Err(fault) => return Ok((self.decline(fault.into())?, 0..0)),
+            Err(fault) => return self.given_up(fault),
         };
         self.answer.is_inline = true;
         self.answer.crc = crc;
         self.out.answer(&self.answer, len).map_err(Torn::Lane)?;
-        Ok((self.answer, first.end..bytes.end))
+        Ok(Delivered::Answered(self.answer, first.end..bytes.end))
     }
 
-    fn placed(mut self, crc: u32) -> Result<Answer, Torn<O::Broken>> {
+    fn placed(mut self, crc: u32) -> Result<Delivered, Torn<O::Broken>> {
         self.answer.crc = crc;
         self.out.answer(&self.answer, 0).map_err(Torn::Lane)?;
-        Ok(self.answer)
+        Ok(Delivered::Answered(self.answer, 0..0))
+    }
+
+    fn given_up(self, fault: ReadFault) -> Result<Delivered, Torn<O::Broken>> {
+        Ok(Delivered::Answered(self.decline(fault.into())?, 0..0))
     }
 
     pub(super) fn decline(mut self, status: Status) -> Result<Answer, Torn<O::Broken>> {

@@ -32,6 +32,8 @@ pub struct Terms {
     pub max_items: u16,
     /// Bytes it gives for one item; from 1 to [`MAX_READ`].
     pub max_read: u64,
+    /// Bytes it gives for one item whose place is inline.
+    pub max_inline: u64,
     /// How long a client may take to open a lane.
     pub patience: Duration,
 }
@@ -42,6 +44,7 @@ impl Default for Terms {
             key: None,
             max_items: MAX_ITEMS as u16,
             max_read: MAX_READ,
+            max_inline: MAX_READ,
             patience: PATIENCE,
         }
     }
@@ -268,7 +271,13 @@ impl Session {
                 return Err(format!("item {at} of {room} bytes is more than {most}"));
             }
             let Place::Region { region, offset } = item.place else {
-                return Ok(());
+                let most = self.terms.max_inline;
+                return match room > most {
+                    true => Err(format!(
+                        "item {at} of {room} bytes inline is more than {most}"
+                    )),
+                    false => Ok(()),
+                };
             };
             let memory = self.hello.regions.get(usize::from(region));
             let memory = memory.ok_or_else(|| format!("item {at} names no region {region}"))?;

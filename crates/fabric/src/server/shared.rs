@@ -13,9 +13,11 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
+use super::config::MAX_RAILS;
 use super::connection::Connection;
 use super::disk::DiskQueue;
 use super::listen::Listener;
+use super::rdma::Slabs;
 use super::regions::Regions;
 use super::session::Terms;
 use super::{ServerConfig, ServerStats};
@@ -30,6 +32,8 @@ pub(super) struct Shared<S: Shelf> {
     pub(super) regions: Arc<Regions>,
     pub(super) disk: DiskQueue<S>,
     pub(super) listeners: Vec<Listener>,
+    pub(super) rails: Vec<verbs::Listener>,
+    pub(super) slabs: Arc<Slabs>,
     pub(super) table: Table<S>,
     /// Connections that are not lanes yet, and lanes.
     pub(super) opening: AtomicUsize,
@@ -52,6 +56,9 @@ pub(super) struct Shared<S: Shelf> {
 pub(super) const FIRST_CONNECTION: u64 = 16;
 pub(super) const TIMER: u64 = FIRST_CONNECTION - 1;
 pub(super) const QUIT: u64 = FIRST_CONNECTION - 2;
+/// The first listener for RDMA; those of sockets come before.
+pub(super) const FIRST_RAIL: u64 = 2;
+const _: () = assert!(FIRST_RAIL + MAX_RAILS as u64 <= QUIT);
 
 impl<S: Shelf> Shared<S> {
     pub(super) fn new(config: ServerConfig, shelf: Arc<S>) -> io::Result<Self> {
@@ -62,6 +69,18 @@ impl<S: Shelf> Shared<S> {
         if let Some(path) = &config.unix {
             listeners.push(Listener::unix(path)?);
         }
+        if config.rdma.len() > MAX_RAILS {
+            let (got, words) = (config.rdma.len(), "addresses to listen on for RDMA");
+            return Err(io::Error::other(format!(
+                "{got} {words}, at most {MAX_RAILS}"
+            )));
+        }
+        let rails = config
+            .rdma
+            .iter()
+            .map(|address| verbs::Listener::bind(*address));
+        let rails: Result<Vec<_>, _> = rails.collect();
+        let rails = rails.map_err(io::Error::other)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
@@ -72,6 +91,10 @@ impl<S: Shelf> Shared<S> {
         for (index, listener) in listeners.iter().enumerate() {
             let data = epoll::EventData::new_u64(index as u64);
             epoll::add(&epoll, &listener.socket, data, level)?;
+        }
+        for (index, rail) in rails.iter().enumerate() {
+            let data = epoll::EventData::new_u64(FIRST_RAIL + index as u64);
+            epoll::add(&epoll, rail, data, level)?;
         }
         let edge = level | epoll::EventFlags::ET;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), edge)?;
@@ -85,9 +108,11 @@ impl<S: Shelf> Shared<S> {
             },
             shelf,
             regions: Regions::new(config.memory_limit, stats.clone()),
-            stats,
+            stats: stats.clone(),
             disk: DiskQueue::new(config.disk_threads),
             listeners,
+            rails,
+            slabs: Slabs::new(config.rdma_buffers, stats.clone()),
             table: Table::default(),
             opening: AtomicUsize::new(0),
             lanes: AtomicUsize::new(0),
@@ -149,6 +174,10 @@ impl<S: Shelf> Shared<S> {
         for (index, listener) in self.listeners.iter().enumerate() {
             let data = epoll::EventData::new_u64(index as u64);
             let _ = epoll::modify(&self.epoll, listener.socket.as_fd(), data, what);
+        }
+        for (index, rail) in self.rails.iter().enumerate() {
+            let data = epoll::EventData::new_u64(FIRST_RAIL + index as u64);
+            let _ = epoll::modify(&self.epoll, rail.as_fd(), data, what);
         }
     }
 }

@@ -11,6 +11,8 @@ pub struct ServerStats {
     pub shm: CarrierStats,
     /// By TCP.
     pub tcp: CarrierStats,
+    /// By RDMA verbs.
+    pub rdma: CarrierStats,
     /// Connections that did not become lanes.
     pub refused: Counter,
     /// Lanes ended by the server: protocol broken, bytes not taken, disk failed amid data.
@@ -23,6 +25,8 @@ pub struct ServerStats {
     pub in_flight: Gauge,
     /// Bytes of clients' memory that are mapped.
     pub mapped: Gauge,
+    /// Bytes of buffers that are registered for RDMA.
+    pub registered: Gauge,
     /// Times from a read's arrival until its last answer was sent.
     pub time: Histogram,
     answers: [Counter; STATUSES.len()],
@@ -69,6 +73,7 @@ impl ServerStats {
     pub(super) fn of(&self, carrier: &str) -> &CarrierStats {
         match carrier {
             "shm" => &self.shm,
+            "rdma" => &self.rdma,
             _ => &self.tcp,
         }
     }
@@ -76,7 +81,7 @@ impl ServerStats {
 
 impl Export for ServerStats {
     fn export(&self, to: &mut dyn Exporter) {
-        for (name, of) in [("shm", &self.shm), ("tcp", &self.tcp)] {
+        for (name, of) in [("shm", &self.shm), ("tcp", &self.tcp), ("rdma", &self.rdma)] {
             let labels = [("carrier", name)];
             let help = "Connections accepted.";
             to.counter("fabric_connections", help, &labels, of.connections.get());
@@ -120,6 +125,13 @@ impl Export for ServerStats {
         );
         let help = "Bytes of clients' memory that are mapped.";
         to.gauge("fabric_mapped_bytes", help, &[], self.mapped.get() as f64);
+        let help = "Bytes of buffers that are registered for RDMA.";
+        to.gauge(
+            "fabric_registered_bytes",
+            help,
+            &[],
+            self.registered.get() as f64,
+        );
         let help = "Time from a read's arrival until its last answer was sent.";
         to.histogram("fabric_exchange_seconds", help, &[], &self.time.snapshot());
     }

@@ -1,7 +1,7 @@
 //! A worker: waits for all lanes, owns one at a time.
 
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -11,9 +11,11 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::connection::{Connection, wake};
+use super::lane::Link;
 use super::listen::Listener;
 use super::outlet::Bench;
-use super::shared::{FIRST_CONNECTION, QUIT, Shared, TIMER};
+use super::shared::{FIRST_CONNECTION, FIRST_RAIL, QUIT, Shared, TIMER};
+use crate::rdma;
 use crate::serve::Shelf;
 
 /// The life of a worker.
@@ -36,7 +38,12 @@ pub(super) fn run<S: Shelf>(shared: &Shared<S>) {
         match data.u64() {
             QUIT => return,
             TIMER => sweep(shared, &mut bench),
-            number if number < FIRST_CONNECTION => {
+            number if (FIRST_RAIL..FIRST_CONNECTION).contains(&number) => {
+                if let Some(rail) = shared.rails.get((number - FIRST_RAIL) as usize) {
+                    accept_rdma(shared, rail, &mut bench);
+                }
+            }
+            number if number < FIRST_RAIL => {
                 if let Some(listener) = shared.listeners.get(number as usize) {
                     accept(shared, listener, &mut bench);
                 }
@@ -63,7 +70,9 @@ const MAX_OPENING: usize = 1024;
 fn accept<S: Shelf>(shared: &Shared<S>, listener: &Listener, bench: &mut Bench) {
     for _ in 0..ACCEPTED {
         match listener.accept() {
-            Ok(Some(socket)) => welcome(shared, listener.carrier, socket, bench),
+            Ok(Some(socket)) => welcome(shared, listener.carrier, bench, || {
+                Link::socket(shared, listener.carrier, socket)
+            }),
             Ok(None) => return,
             Err(error) => {
                 // Descriptors or memory are short. Asking again at once would only burn time.
@@ -76,11 +85,31 @@ fn accept<S: Shelf>(shared: &Shared<S>, listener: &Listener, bench: &mut Bench) 
     }
 }
 
+fn accept_rdma<S: Shelf>(shared: &Shared<S>, rail: &verbs::Listener, bench: &mut Bench) {
+    for _ in 0..ACCEPTED {
+        match rail.accept() {
+            Ok(Some(request)) => welcome(shared, "rdma", bench, || {
+                let accepted = request.accept(&rdma::server(), &[]);
+                let connection = accepted.map_err(io::Error::other)?;
+                Ok(Link::Rdma(Box::new(super::rdma::Link::new(connection))))
+            }),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "RDMA connections are not accepted for the moment");
+                shared.listen(false);
+                shared.arm();
+                return;
+            }
+        }
+    }
+}
+
+/// Takes a connection in that `accept` gives.
 fn welcome<S: Shelf>(
     shared: &Shared<S>,
     carrier: &'static str,
-    socket: OwnedFd,
     bench: &mut Bench,
+    accept: impl FnOnce() -> io::Result<Link>,
 ) {
     if shared.stopping.load(Ordering::Acquire) {
         return;
@@ -91,7 +120,8 @@ fn welcome<S: Shelf>(
         oldest.evict();
         wake(shared, &oldest, bench);
     }
-    let connection = nonce().and_then(|nonce| Connection::new(shared, carrier, socket, nonce));
+    let connection =
+        nonce().and_then(|nonce| Ok(Connection::new(shared, carrier, accept()?, nonce)));
     let connection = match connection {
         Ok(connection) => Arc::new(connection),
         Err(error) => {

@@ -235,8 +235,8 @@ fn line(transport: &str, what: &str, times: &Snapshot, bytes: usize) -> String {
 /// Microseconds with three digits that count.
 fn micros(ns: u64) -> String {
     match ns {
-        ..100_000 => format!("{:.1} us", ns as f64 / 1e3),
-        ..10_000_000 => format!("{:.0} us", ns as f64 / 1e3),
+        0..100_000 => format!("{:.1} us", ns as f64 / 1e3),
+        100_000..10_000_000 => format!("{:.0} us", ns as f64 / 1e3),
         _ => format!("{:.0} ms", ns as f64 / 1e6),
     }
 }

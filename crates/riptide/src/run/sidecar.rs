@@ -1,11 +1,7 @@
 //! `riptide sidecar`: from settings to a daemon that runs until it is told to end.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use seaweed::Security;
-use sidecar::rdma::{RdmaProvider, SYSFS, without_verbs};
 use sidecar::{Config, Daemon};
 
 use crate::lifecycle::{Signals, systemd};
@@ -29,9 +25,8 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
         .context("starting the runtime")?;
     let mut signals = Signals::install(runtime.handle()).context("catching signals")?;
     runtime.block_on(async {
-        let rdma = rdma(&config);
         let open = sidecar::shelf::opener(config.verify_ranges);
-        let daemon = Daemon::start(config, security, open, rdma).await?;
+        let daemon = Daemon::start(config, security, open).await?;
         let told = format!("serving needles on {}", daemon.address());
         tracing::info!("{told}");
         systemd::ready(&told);
@@ -44,14 +39,4 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
         }
         Ok(())
     })
-}
-
-/// Why there is no RDMA, told once in the log and at each look at `/health`.
-fn rdma(config: &Config) -> RdmaProvider {
-    let (wanted, device) = (config.transports.rdma, config.device.clone());
-    let look = move || without_verbs(wanted, device.as_deref(), Path::new(SYSFS));
-    if let (true, Some(reason)) = (wanted, look().reason) {
-        tracing::warn!(reason, "RDMA is off");
-    }
-    Arc::new(look)
 }

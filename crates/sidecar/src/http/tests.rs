@@ -19,7 +19,6 @@ use volume::VerifyRanges;
 
 use crate::config::{Config, Transports};
 use crate::memory::{MemoryNeedle, MemoryShelf};
-use crate::rdma::without_verbs;
 use crate::reading::PIECE;
 
 /// A sidecar over needles in memory.
@@ -81,8 +80,7 @@ impl Scene {
             fill(&shelf);
             Ok(shelf)
         };
-        let rdma = || without_verbs(true, None, Path::new("/nonexistent"));
-        let started = Daemon::start(config, security, Arc::new(open), Arc::new(rdma));
+        let started = Daemon::start(config, security, Arc::new(open));
         let daemon = runtime.block_on(started).unwrap();
         let address = daemon.address();
         Self {

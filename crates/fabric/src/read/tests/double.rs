@@ -215,7 +215,7 @@ impl Dial for Operator {
         near.set_nonblocking(true).unwrap();
         sidecar.ends.lock().unwrap().push(far.try_clone().unwrap());
         let (ask, asked) = channel();
-        let queue = Arc::new(Mutex::new(VecDeque::new()));
+        let queue: Arc<Queue> = Arc::default();
         let server = Server {
             sidecar,
             asked,
@@ -323,12 +323,16 @@ impl Sidecar {
     }
 }
 
+/// Answers on their way, with the bytes that come inline.
+#[derive(Default)]
+struct Queue(Mutex<VecDeque<(Answer, Vec<u8>)>>);
+
 /// The server's side of a lane.
 struct Server {
     sidecar: Arc<Sidecar>,
     asked: Receiver<Item>,
     far: UnixStream,
-    queue: Arc<Mutex<VecDeque<(Answer, Vec<u8>)>>>,
+    queue: Arc<Queue>,
     arena: Arena,
 }
 
@@ -363,7 +367,7 @@ impl Server {
             } else {
                 answer.is_inline = !bytes.is_empty();
             }
-            self.queue.lock().unwrap().push_back((answer, bytes));
+            self.queue.0.lock().unwrap().push_back((answer, bytes));
             if self.far.write_all(&[1]).is_err() {
                 return;
             }
@@ -401,7 +405,7 @@ impl Server {
 struct DoubleLane {
     near: UnixStream,
     ask: Sender<Item>,
-    queue: Arc<Mutex<VecDeque<(Answer, Vec<u8>)>>>,
+    queue: Arc<Queue>,
     open: Option<Item>,
     region: Option<u16>,
 }
@@ -442,7 +446,7 @@ impl Lane for DoubleLane {
             }
             Err(error) => return Err(error.into()),
         }
-        let (answer, bytes) = self.queue.lock().unwrap().pop_front().unwrap();
+        let (answer, bytes) = self.queue.0.lock().unwrap().pop_front().unwrap();
         let item = self.open.take().unwrap();
         // SAFETY: it answers the item that was sent on this lane, and the server has done with it.
         let answered = unsafe { Answered::new(answer, item.place) };

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::{Fault, Lane};
+use super::{Fault, Lane, Link};
 use crate::http::wire::Wire;
 use crate::serve::Shelf;
 use crate::wire::MAX_REGIONS;
@@ -23,8 +23,20 @@ impl<S: Shelf> Lane<S> {
     /// Receives what is there.
     pub(super) fn receive(&mut self) -> Result<Received, Fault> {
         let wants_files = self.carrier == "shm" && !self.session.is_open();
-        let wire = &mut self.sender.wire;
-        let space = self.reader.space();
+        let (sender, reader) = match &mut self.link {
+            Link::Socket { sender, reader } => (sender, reader),
+            Link::Rdma(link) => {
+                let is_some = link.poll()?;
+                return Ok(match (link.has_message(), is_some) {
+                    (true, _) => Received::Some { is_all: false },
+                    (false, _) if link.is_lost() => Received::End,
+                    (false, true) => Received::Some { is_all: false },
+                    (false, false) => Received::None,
+                });
+            }
+        };
+        let wire = &mut sender.wire;
+        let space = reader.space();
         let room = space.len();
         let got = match wants_files && self.files.is_empty() {
             true => receive_with(wire, space, &mut self.files),
@@ -33,8 +45,8 @@ impl<S: Shelf> Lane<S> {
         match got {
             Ok(0) => Ok(Received::End),
             Ok(got) => {
-                self.reader.filled(got);
-                let is_all = got < room && self.sender.wire.is_drained_when_short();
+                reader.filled(got);
+                let is_all = got < room && sender.wire.is_drained_when_short();
                 Ok(Received::Some { is_all })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::None),

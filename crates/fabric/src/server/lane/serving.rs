@@ -7,13 +7,14 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Fault, Lane};
+use super::{Fault, Lane, Link};
 use crate::serve::Shelf;
 use crate::server::exchange::{Exchange, Progress};
 use crate::server::outlet::{Bench, Outlet};
-use crate::server::serve_item::Torn;
+use crate::server::rdma;
+use crate::server::serve_item::{PIECE, Torn};
 use crate::server::shared::Shared;
-use crate::wire::{Answer, Item, Status};
+use crate::wire::{Answer, Item, Place, Status};
 
 /// Bytes that a lane delivers before others have their turn: some milliseconds.
 const TURN: u64 = 4 << 20;
@@ -54,6 +55,11 @@ impl<S: Shelf> Lane<S> {
         bench: &mut Bench,
     ) -> Result<(), Fault> {
         let since = Instant::now();
+        let placed = items.iter().filter_map(|item| match item.place {
+            Place::Region { .. } => Some(u64::from(item.extent.room())),
+            Place::Inline => None,
+        });
+        let placed = placed.sum();
         let exchange = Exchange::begin(&*shared.shelf, items);
         let serving = self.serving.insert(Serving {
             id,
@@ -62,6 +68,13 @@ impl<S: Shelf> Lane<S> {
             since,
         });
         let (before, bytes) = serving.charge(shared);
+        let is_served = match &mut self.link {
+            Link::Socket { .. } => true,
+            Link::Rdma(link) => link.begin(placed, PIECE, &shared.slabs),
+        };
+        if !is_served {
+            return self.turn_away(shared, bench);
+        }
         // One alone is always served, however large.
         if before > 0 && before.saturating_add(bytes) > shared.config.busy_bytes {
             self.turn_away(shared, bench)?;
@@ -81,25 +94,41 @@ impl<S: Shelf> Lane<S> {
         if serving.charged == 0 {
             serving.charge(shared);
         }
-        let mut out = Outlet {
-            sender: &mut self.sender,
-            bench,
-            regions: &self.regions,
-            id: serving.id,
-            turn: TURN,
-        };
         let count = |answer: &Answer| {
             shared.stats.answered(answer.status);
             shared.stats.of(self.carrier).bytes.add(answer.len.into());
         };
-        // The session hears of the end below: nothing is received before it.
-        let progress = serving.exchange.proceed(&mut out, || {}, count);
-        let progress = progress.map_err(torn)?;
-        if progress == Progress::Done {
-            // Before the client can know of it, and ask for more.
-            serving.discharge(shared);
-        }
-        out.flush()?;
+        // The session hears of the end below: nothing is received before it. What is done is
+        // discharged before it is sent, before the client can know of it and ask for more.
+        let progress = match &mut self.link {
+            Link::Socket { sender, .. } => {
+                let mut out = Outlet {
+                    sender,
+                    bench,
+                    regions: &self.regions,
+                    id: serving.id,
+                    turn: TURN,
+                };
+                let progress = serving.exchange.proceed(&mut out, || {}, count);
+                let progress = progress.map_err(torn)?;
+                if progress == Progress::Done {
+                    serving.discharge(shared);
+                }
+                out.flush()?;
+                progress
+            }
+            Link::Rdma(link) => {
+                let regions = self.session.regions();
+                let mut out = rdma::Outlet::new(link, bench, regions, serving.id);
+                let progress = serving.exchange.proceed(&mut out, || {}, count);
+                let progress = progress.map_err(torn)?;
+                if progress == Progress::Done {
+                    serving.discharge(shared);
+                }
+                out.flush()?;
+                progress
+            }
+        };
         match progress {
             Progress::Done => self.finish(shared),
             Progress::Disk if shared.disk.is_full() && serving.exchange.is_between_items() => {
@@ -116,23 +145,37 @@ impl<S: Shelf> Lane<S> {
     fn turn_away(&mut self, shared: &Shared<S>, bench: &mut Bench) -> Result<(), Fault> {
         shared.stats.busy.inc();
         if let Some(serving) = &mut self.serving {
-            let mut out = Outlet {
-                sender: &mut self.sender,
-                bench,
-                regions: &self.regions,
-                id: serving.id,
-                turn: TURN,
-            };
             let count = |answer: &Answer| shared.stats.answered(answer.status);
-            let declined = serving.exchange.decline(&mut out, Status::Busy, count);
-            declined.map_err(torn)?;
-            out.flush()?;
+            match &mut self.link {
+                Link::Socket { sender, .. } => {
+                    let mut out = Outlet {
+                        sender,
+                        bench,
+                        regions: &self.regions,
+                        id: serving.id,
+                        turn: TURN,
+                    };
+                    let declined = serving.exchange.decline(&mut out, Status::Busy, count);
+                    declined.map_err(torn)?;
+                    out.flush()?;
+                }
+                Link::Rdma(link) => {
+                    let regions = self.session.regions();
+                    let mut out = rdma::Outlet::new(link, bench, regions, serving.id);
+                    let declined = serving.exchange.decline(&mut out, Status::Busy, count);
+                    declined.map_err(torn)?;
+                    out.flush()?;
+                }
+            }
         }
         self.finish(shared);
         Ok(())
     }
 
     fn finish(&mut self, shared: &Shared<S>) {
+        if let Link::Rdma(link) = &mut self.link {
+            link.finish();
+        }
         if let Some(mut serving) = self.serving.take() {
             self.session.finished(serving.id);
             serving.discharge(shared);

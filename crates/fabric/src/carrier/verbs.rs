@@ -1,0 +1,374 @@
+//! A lane over RDMA verbs.
+//!
+//! Owned by the thread that reads, like every lane: it posts the request, sleeps in poll(2) on the
+//! queue pair's two descriptors (completions, and the end of the connection), which an epoll
+//! instance joins to one, and takes what has completed itself. The arena is registered once
+//! for each device ([`pins`]) and offered in the Hello; `crate::rdma` tells how frames travel.
+//!
+//! # Trust
+//! A server is told the key of all of the arena with the Hello, and uses it when it has accepted
+//! our proof. The server itself proves nothing: whoever the filer, or the administrator, names as
+//! a sidecar is trusted with the arena, and with nothing else. A proof would not change that. RDMA
+//! packets are neither encrypted nor signed, so that whoever can read or forge them on the way has
+//! the key as well. The network of the rails has to be one's own.
+
+mod pins;
+mod rails;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::PollFlags;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use verbs::{Connecting, Connection, Event, Lost, Progress};
+
+pub(super) use self::pins::Pins;
+pub(super) use self::rails::Rails;
+use super::error::Failure;
+use super::greet::{Greeting, nonce};
+use super::stream::check;
+use crate::client::{Handshake, Reply};
+use crate::http::wait::{Halt, Watch};
+use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
+use crate::rdma;
+use crate::wire::{
+    self, Answer, Frame, FrameReader, Hello, INLINE, Item, Message, Next, Place, Welcome, WireError,
+};
+
+/// Connects and shakes hands; the server may write to the arena of `pins`. Gives the name of the
+/// device that leads there as well.
+pub(super) fn open(
+    address: SocketAddr,
+    greeting: Greeting<'_>,
+    pins: Option<&Pins>,
+    watch: &Watch<'_>,
+) -> Result<(VerbsLane, &'static str), Failure> {
+    let connection = connect(address, watch)?;
+    let domain = connection.domain();
+    let region = match pins {
+        Some(pins) => Some(pins.region(domain, watch)?),
+        None => None,
+    };
+    let hello = Hello {
+        nonce: nonce()?,
+        name: greeting.name.to_owned(),
+        regions: region.into_iter().collect(),
+    };
+    let mut lane = VerbsLane::new(connection, region.map(|_| 0))?;
+    let mut handshake = Handshake::new(hello, greeting.key.cloned());
+    lane.send(0, &handshake.hello())?;
+    loop {
+        match handshake.take(lane.hear(watch)?)? {
+            Reply::Send(message) => lane.send(0, &message)?,
+            Reply::Open(limits) => {
+                lane.limits = limits;
+                return Ok((lane, domain.name()));
+            }
+        }
+    }
+}
+
+fn connect(address: SocketAddr, watch: &Watch<'_>) -> Result<Connection, Failure> {
+    let timeout = watch.patience.min(watch.ctx.remaining());
+    let mut connecting =
+        Connecting::start(address, &rdma::client(), timeout, &[]).map_err(unreached)?;
+    loop {
+        connecting = match connecting.advance(Instant::now()).map_err(unreached)? {
+            Progress::Connected(connection) => return Ok(connection),
+            Progress::Waiting(connecting) => connecting,
+        };
+        watch.ready(connecting.fd(), PollFlags::IN)?;
+    }
+}
+
+/// An open lane over a queue pair.
+pub(super) struct VerbsLane {
+    connection: Connection,
+    /// Watches both descriptors of the connection.
+    both: OwnedFd,
+    events: Vec<Event>,
+    lost: Option<Lost>,
+    reader: FrameReader,
+    out: Vec<u8>,
+    region: Option<u16>,
+    limits: Welcome,
+    /// Of the exchange in flight, or the last one.
+    id: u64,
+    /// Asked for and not yet answered, from `next` on.
+    items: Vec<Item>,
+    next: usize,
+}
+
+impl VerbsLane {
+    fn new(connection: Connection, region: Option<u16>) -> io::Result<Self> {
+        let both = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for fd in connection.fds() {
+            epoll::add(&both, fd, EventData::new_u64(0), EventFlags::IN)?;
+        }
+        Ok(Self {
+            connection,
+            both,
+            events: Vec::new(),
+            lost: None,
+            reader: FrameReader::new(),
+            out: Vec::new(),
+            region,
+            limits: Welcome {
+                max_items: 1,
+                max_read: 0,
+            },
+            id: 0,
+            items: Vec::new(),
+            next: 0,
+        })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.next == self.items.len()
+    }
+
+    fn send(&mut self, id: u64, message: &Message) -> Result<(), Broken> {
+        self.out.clear();
+        wire::encode(id, message, &mut self.out).map_err(nonsense)?;
+        self.post()
+    }
+
+    fn post(&mut self) -> Result<(), Broken> {
+        self.connection.post_send(&self.out).map_err(gone)?;
+        Ok(())
+    }
+
+    /// The next message of a handshake.
+    fn hear(&mut self, watch: &Watch<'_>) -> Result<Message, Failure> {
+        loop {
+            let mut events = std::mem::take(&mut self.events);
+            self.connection.poll(&mut events);
+            let mut heard = None;
+            for event in events.drain(..) {
+                match event {
+                    // A server says nothing unasked before the lane is open.
+                    Event::Received { bytes } if heard.is_none() => {
+                        self.fill(&bytes)?;
+                        heard = Some(self.frame()?);
+                    }
+                    Event::Received { .. } => {
+                        return Err(Halt::Malformed("its handshake is out of turn").into());
+                    }
+                    Event::Disconnected { why } => self.lost = Some(why),
+                    _ => {}
+                }
+            }
+            self.events = events;
+            match (heard, self.lost) {
+                (Some(Some(frame)), _) => return Ok(frame.message),
+                (Some(None), _) => return Err(torn().into()),
+                (None, Some(why)) => return Err(Broken::Gone(why.to_string()).into()),
+                (None, None) => watch.ready(self.both.as_fd(), PollFlags::IN)?,
+            }
+        }
+    }
+
+    fn fill(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let space = self.reader.space().get_mut(..bytes.len());
+        space.ok_or_else(torn)?.copy_from_slice(bytes);
+        self.reader.filled(bytes.len());
+        Ok(())
+    }
+
+    /// The next frame of the message that was filled in.
+    fn frame(&mut self) -> Result<Option<Frame>, Broken> {
+        match self.reader.next().map_err(nonsense)? {
+            Next::Frame(frame) => Ok(Some(frame)),
+            Next::NeedMore => Ok(None),
+            Next::Data(_) => Err(torn()),
+        }
+    }
+
+    /// A message has come.
+    fn take(&mut self, bytes: &[u8], inbox: &mut dyn Inbox) -> Result<(), Broken> {
+        self.fill(bytes)?;
+        while let Some(Frame { id, message }) = self.frame()? {
+            match message {
+                Message::Answer(answer) => self.answer(id, answer, inbox)?,
+                Message::Ping => self.send(id, &Message::Pong)?,
+                Message::Pong => {}
+                Message::Bye => return Err(Broken::Gone("it says goodbye".into())),
+                Message::Refusal(refusal) => return Err(Broken::Refused(refusal.reason)),
+                _ => return Err(Broken::Protocol("a message is out of turn".into())),
+            }
+        }
+        match self.reader.is_idle() {
+            true => Ok(()),
+            false => Err(torn()),
+        }
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer, inbox: &mut dyn Inbox) -> Result<(), Broken> {
+        let Some(item) = self.items.get(self.next).filter(|_| id == self.id) else {
+            return Err(Broken::Protocol("an answer that nobody waits for".into()));
+        };
+        if usize::from(answer.item) != self.next {
+            return Err(Broken::Protocol("an answer is out of turn".into()));
+        }
+        check(&answer, item).map_err(|what| Broken::Protocol(what.into()))?;
+        // SAFETY: the answer to this item, in this exchange, has just been received on this queue
+        // pair, which delivers it after all that the server wrote before. A server answers when it
+        // has posted the last write for the item, and does not write when it sends inline.
+        let answered = unsafe { Answered::new(answer, item.place) };
+        let len = answered.data();
+        let mut got = 0;
+        while got < len {
+            let taken = match inbox.memory(&answered) {
+                None => self.skip(len - got),
+                Some(memory) => match memory.get_mut(got..len) {
+                    Some(dst) => self.reader.take_data(dst),
+                    None => {
+                        let words = "there is less memory for an answer than it is long";
+                        return Err(io::Error::new(io::ErrorKind::InvalidInput, words).into());
+                    }
+                },
+            };
+            if taken == 0 {
+                return Err(torn());
+            }
+            got += taken;
+        }
+        self.next += 1;
+        inbox.done(&answered);
+        Ok(())
+    }
+
+    fn skip(&mut self, len: usize) -> usize {
+        let mut unwanted = [0; rdma::MESSAGE as usize];
+        let some = len.min(unwanted.len());
+        self.reader.take_data(&mut unwanted[..some])
+    }
+
+    /// Takes what has completed; whether there was anything.
+    fn turn(&mut self, inbox: &mut dyn Inbox) -> Result<bool, Broken> {
+        let mut events = std::mem::take(&mut self.events);
+        self.connection.poll(&mut events);
+        let is_some = !events.is_empty();
+        let mut taken = Ok(());
+        for event in events.drain(..) {
+            match event {
+                Event::Received { bytes } if taken.is_ok() => taken = self.take(&bytes, inbox),
+                Event::Disconnected { why } => self.lost = Some(why),
+                // What failed is followed by the end.
+                _ => {}
+            }
+        }
+        self.events = events;
+        taken.map(|()| is_some)
+    }
+}
+
+impl Lane for VerbsLane {
+    fn carrier(&self) -> &'static str {
+        "rdma"
+    }
+
+    fn wait_on(&self) -> (BorrowedFd<'_>, PollFlags) {
+        (self.both.as_fd(), PollFlags::IN)
+    }
+
+    fn region(&self) -> Option<u16> {
+        self.region
+    }
+
+    fn limits(&self) -> Welcome {
+        self.limits
+    }
+
+    fn most_inline(&self) -> u64 {
+        INLINE
+    }
+
+    fn start(&mut self, id: u64, items: &[Item]) -> Result<(), Broken> {
+        let Welcome {
+            max_items,
+            max_read,
+        } = self.limits;
+        let is_large = |item: &Item| {
+            let most = match item.place {
+                Place::Inline => INLINE.min(max_read),
+                Place::Region { .. } => max_read,
+            };
+            u64::from(item.extent.room()) > most
+        };
+        if !self.is_idle() || items.len() > max_items.into() || items.iter().any(is_large) {
+            let words = "a read beyond what the server takes at a time";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, words).into());
+        }
+        self.out.clear();
+        wire::encode_read(id, items, &mut self.out).map_err(nonsense)?;
+        self.id = id;
+        self.items.clear();
+        self.items.extend_from_slice(items);
+        self.next = 0;
+        self.post()
+    }
+
+    fn advance(&mut self, inbox: &mut dyn Inbox) -> Result<bool, Broken> {
+        let was_idle = self.is_idle();
+        loop {
+            let is_some = self.turn(inbox)?;
+            if !was_idle && self.is_idle() {
+                return Ok(true);
+            }
+            if let Some(why) = self.lost {
+                return Err(Broken::Gone(why.to_string()));
+            }
+            if !is_some {
+                return Ok(self.is_idle());
+            }
+        }
+    }
+
+    fn close(self: Box<Self>) -> Option<Retiring> {
+        let open = &self.items[self.next..];
+        let is_writer = open
+            .iter()
+            .any(|item| matches!(item.place, Place::Region { .. }));
+        match self.connection.revoke() {
+            Ok(()) => None,
+            Err(error) if is_writer => {
+                tracing::error!(%error, "memory offered over RDMA is never used again");
+                for fd in self.connection.fds() {
+                    let _ = epoll::delete(&self.both, fd);
+                }
+                // SAFETY: an epoll instance that watches nothing, and whose descriptors are closed
+                // when the connection is dropped here, never has anything to tell.
+                Some(unsafe { Retiring::new(self.both, PollFlags::IN) })
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for VerbsLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VerbsLane")
+            .field("peer", &self.connection.peer())
+            .field("lost", &self.lost)
+            .finish_non_exhaustive()
+    }
+}
+
+fn unreached(error: verbs::Error) -> Failure {
+    Failure::Broken(Broken::Gone(error.to_string()))
+}
+
+fn gone(error: verbs::Error) -> Broken {
+    Broken::Gone(error.to_string())
+}
+
+fn torn() -> Broken {
+    Broken::Protocol("a message is not a whole frame".into())
+}
+
+fn nonsense(error: WireError) -> Broken {
+    Broken::Protocol(error.to_string())
+}

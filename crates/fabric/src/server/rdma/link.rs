@@ -1,0 +1,202 @@
+//! A queue pair, and the work that is under way on it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use verbs::{Connection, Event, Lost, Write};
+
+use super::slabs::{Slab, Slabs};
+use crate::rdma::SERVER_DEPTH;
+use crate::wire::{FrameReader, Next, WireError};
+
+/// Pieces that one exchange may have at a time: one is read while others are written.
+const PIECES: usize = 4;
+/// Entries of the send queue that are left for what is said beside answers.
+const RESERVE: u32 = 6;
+/// Messages of a client that wait; one that sends more at a time breaks the protocol.
+const MAX_WAITING: usize = 16;
+
+/// A server's end of a lane.
+pub(in crate::server) struct Link {
+    connection: Connection,
+    reader: FrameReader,
+    events: Vec<Event>,
+    waiting: VecDeque<Vec<u8>>,
+    posted: VecDeque<Posted>,
+    entries: u32,
+    pub(super) free: Vec<Slab>,
+    wanted: usize,
+    has_heard: bool,
+    lost: Option<Lost>,
+}
+
+struct Posted {
+    id: u64,
+    entries: u32,
+    slabs: Vec<Slab>,
+}
+
+impl Link {
+    pub(in crate::server) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            reader: FrameReader::new(),
+            events: Vec::new(),
+            waiting: VecDeque::new(),
+            posted: VecDeque::new(),
+            entries: 0,
+            free: Vec::new(),
+            wanted: 0,
+            has_heard: false,
+            lost: None,
+        }
+    }
+
+    pub(in crate::server) fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        self.connection.fds()
+    }
+
+    /// Whether the connection has ended.
+    pub(in crate::server) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Whether a message waits to be looked at.
+    pub(in crate::server) fn has_message(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether anything that was posted has not completed.
+    pub(in crate::server) fn is_busy(&self) -> bool {
+        !self.posted.is_empty()
+    }
+
+    /// Takes what has completed; whether there was anything.
+    pub(in crate::server) fn poll(&mut self) -> io::Result<bool> {
+        let mut events = std::mem::take(&mut self.events);
+        self.connection.poll(&mut events);
+        let is_some = !events.is_empty();
+        for event in events.drain(..) {
+            match event {
+                Event::Received { bytes } => self.waiting.push_back(bytes),
+                Event::SendDone { id } | Event::WriteDone { id } => self.completed(id),
+                Event::Disconnected { why } => self.lost = Some(why),
+                // What failed is followed by the end; a client does not write.
+                Event::Failed { .. } | Event::Landed { .. } => {}
+            }
+        }
+        self.events = events;
+        match self.waiting.len() > MAX_WAITING {
+            true => Err(io::Error::other("a client sends more than it is answered")),
+            false => Ok(is_some),
+        }
+    }
+
+    /// The next frame of what has been received.
+    pub(in crate::server) fn next(&mut self) -> Result<Next, WireError> {
+        loop {
+            match self.reader.next()? {
+                Next::NeedMore => {}
+                some => return Ok(some),
+            }
+            let Some(bytes) = self.waiting.pop_front() else {
+                return Ok(Next::NeedMore);
+            };
+            self.has_heard = true;
+            // A slot is shorter than the reader's buffer; a message that is no whole frame is
+            // followed by one that is none at all.
+            let space = self.reader.space();
+            let len = bytes.len().min(space.len());
+            space[..len].copy_from_slice(&bytes[..len]);
+            self.reader.filled(len);
+        }
+    }
+
+    /// Sends a message; none before the client has spoken.
+    pub(in crate::server) fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self.has_heard && !message.is_empty() {
+            true => self.post(&[], Some(message), Vec::new()),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes pieces for an exchange that will write `bytes` to the client's memory; whether there
+    /// are any.
+    pub(in crate::server) fn begin(
+        &mut self,
+        bytes: u64,
+        piece: usize,
+        slabs: &Arc<Slabs>,
+    ) -> bool {
+        let pieces = usize::try_from(bytes.div_ceil(piece as u64)).unwrap_or(PIECES);
+        self.wanted = pieces.min(PIECES);
+        while self.free.len() < self.wanted
+            && let Some(slab) = slabs.take(self.connection.domain())
+        {
+            self.free.push(slab);
+        }
+        self.wanted = self.free.len();
+        self.wanted > 0 || bytes == 0
+    }
+
+    /// The exchange is over. Pieces that are still being written come back on their own.
+    pub(in crate::server) fn finish(&mut self) {
+        self.wanted = 0;
+        self.free.clear();
+    }
+
+    /// Whether there is nothing to do before something has completed.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries + RESERVE > SERVER_DEPTH || (self.wanted > 0 && self.free.is_empty())
+    }
+
+    pub(super) fn post(
+        &mut self,
+        writes: &[Write],
+        message: Option<&[u8]>,
+        slabs: Vec<Slab>,
+    ) -> io::Result<()> {
+        let id = match message {
+            Some(message) => self.connection.post_writes_then_send(writes, message),
+            None => self.connection.post_writes(writes),
+        };
+        let id = match id {
+            Ok(id) => id,
+            Err(error) => {
+                // Where that is not known, some of it may be under way.
+                self.posted.push_back(Posted {
+                    id: u64::MAX,
+                    entries: 0,
+                    slabs,
+                });
+                return Err(io::Error::other(error));
+            }
+        };
+        let entries = writes.len() as u32 + u32::from(message.is_some());
+        self.entries += entries;
+        self.posted.push_back(Posted { id, entries, slabs });
+        Ok(())
+    }
+
+    fn completed(&mut self, id: u64) {
+        while let Some(posted) = self.posted.pop_front_if(|posted| posted.id <= id) {
+            self.entries -= posted.entries;
+            for slab in posted.slabs {
+                if self.free.len() < self.wanted {
+                    self.free.push(slab);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Err(error) = self.connection.revoke() {
+            tracing::error!(%error, "buffers of an RDMA lane are never used again");
+            std::mem::forget(std::mem::take(&mut self.posted));
+        }
+    }
+}
