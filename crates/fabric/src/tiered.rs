@@ -138,6 +138,10 @@ impl<H: Route> Route for TieredRoute<H> {
         "fabric"
     }
 
+    fn expect(&self, volumes: &[u32]) {
+        self.http.expect(volumes);
+    }
+
     fn read_at(
         &self,
         ctx: &Context<'_>,

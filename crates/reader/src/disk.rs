@@ -41,6 +41,8 @@ const QUEUE: usize = 64;
 const PAUSE: Duration = Duration::from_secs(30);
 /// The largest part of the capacity that one chunk may take.
 const CHUNK_SHARE: u64 = 8;
+/// The part of the capacity that the head of one file may take.
+const FILE_SHARE: u64 = 4;
 
 /// The disk cache.
 pub(crate) struct Disk {
@@ -118,6 +120,14 @@ impl Disk {
     /// Length of a stored chunk, if it is here.
     pub(crate) fn len_of(&self, key: &DiskKey) -> Option<u64> {
         self.shared.store.read().as_ref()?.len_of(key)
+    }
+
+    /// Whether a chunk that ends at this position of its file is worth keeping.
+    ///
+    /// One pass over a file that is larger than the cache would write all of it and leave nothing
+    /// that the next pass finds. So of each file only the head is kept, as `weed mount` does.
+    pub(crate) fn wants(&self, end: u64) -> bool {
+        end <= self.shared.config.capacity_bytes / FILE_SHARE
     }
 
     /// Keeps the stored bytes of a chunk, some time soon and if possible.

@@ -260,6 +260,7 @@ impl Core {
                 if let Some(disk) = &self.disk
                     && whole.verified
                     && extra.is_none()
+                    && disk.wants(chunk.offset.saturating_add(chunk.size))
                 {
                     disk.offer(key, stored.clone());
                 }

@@ -81,6 +81,12 @@ impl Reader {
         Ok(Self(Arc::new(Inside { core, prefetchers })))
     }
 
+    /// Says that a file of these chunks was opened, so that its volumes can be looked up while
+    /// there is somebody to ask. Does not wait.
+    pub fn expect(&self, chunks: &[Chunk]) {
+        self.0.core.expect_volumes(chunks);
+    }
+
     /// The view of a file of `size` bytes that consists of `chunks`, whose manifests are
     /// fetched.
     ///

@@ -65,16 +65,18 @@ impl Core {
         Ok(Arc::new(FileView::resolve(chunks, size)))
     }
 
-    /// A file's volumes are looked up when it is read first, all at once: later reads need no
-    /// look-up, which nobody may be there to answer any more.
-    fn expect_volumes(&self, chunks: &[Chunk]) {
-        if chunks.len() < 2 {
-            return;
-        }
-        let volumes: BTreeSet<u32> = chunks.iter().map(|c| c.file_id.volume).collect();
-        if volumes.len() > 1 {
-            let volumes: Vec<u32> = volumes.into_iter().collect();
-            self.route.expect(&volumes);
+    /// A file's volumes are looked up when it is opened, and those behind manifests when it is
+    /// read first, all at once: later reads need no look-up, which nobody may be there to answer
+    /// any more.
+    pub(crate) fn expect_volumes(&self, chunks: &[Chunk]) {
+        match chunks {
+            [] => {}
+            [chunk] => self.route.expect(&[chunk.file_id.volume]),
+            _ => {
+                let volumes: BTreeSet<u32> = chunks.iter().map(|c| c.file_id.volume).collect();
+                let volumes: Vec<u32> = volumes.into_iter().collect();
+                self.route.expect(&volumes);
+            }
         }
     }
 }

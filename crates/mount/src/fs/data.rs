@@ -42,6 +42,7 @@ impl Mount {
             );
             return Err(Errno::ENOTSUP);
         }
+        self.reader.expect(&entry.chunks);
         let keep_cache = held.keep_cache();
         held.open();
         drop(tree);
