@@ -61,7 +61,9 @@ impl Rails {
 
     pub(in crate::carrier) fn worked(&self, rail: &str, device: &str) {
         self.with(rail, |known| {
-            known.failed = None;
+            if known.failed.take().is_some() {
+                tracing::info!(rail, "RDMA works again");
+            }
             if known.near.is_none() {
                 let class = Path::new("/sys/class/infiniband");
                 let list = fs::read_to_string(class.join(device).join("device/local_cpulist"));
@@ -71,7 +73,12 @@ impl Rails {
     }
 
     pub(in crate::carrier) fn failed(&self, rail: &str, why: String, now: Instant) {
-        self.with(rail, |known| known.failed = Some((now, why)));
+        self.with(rail, |known| {
+            if known.failed.is_none() {
+                tracing::info!(rail, why, "RDMA does not work, other ways are taken");
+            }
+            known.failed = Some((now, why));
+        });
     }
 
     fn with(&self, rail: &str, change: impl FnOnce(&mut Rail)) {
