@@ -283,6 +283,8 @@ fn a_cut_stream_is_healed() {
     assert_eq!(list(&mount, "/d").len(), 3);
     let open = File::open(mount.path("/d/kept")).unwrap();
 
+    // Opening has its volume looked up, for which nobody waits: a moment is enough.
+    std::thread::sleep(Duration::from_millis(500));
     proxy.cut();
     scene.put("/d/changed", b"after!");
     scene.put("/d/new", b"new");
