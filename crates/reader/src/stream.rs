@@ -184,10 +184,7 @@ impl State {
             active,
             ..
         } = self;
-        pins.retain(|pin| {
-            let ahead = window.expects(pin.from, pin.until) && !window.passed(pin.from, pin.until);
-            ahead || pin.is_needed_by(active)
-        });
+        pins.retain(|pin| window.expects(pin.from, pin.until) || pin.is_needed_by(active));
     }
 }
 

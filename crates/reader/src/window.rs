@@ -138,21 +138,14 @@ impl Window {
         }
     }
 
-    /// Whether a sequential reader may still come to `[from, until)`.
+    /// Whether a sequential reader is in `[from, until)` or may still come to it, whoever else
+    /// has passed it: a second pass follows the trail of the first.
     pub(crate) fn expects(&self, from: u64, until: u64) -> bool {
         self.trails.iter().any(|trail| {
             self.is_alive(trail)
                 && until > trail.start
                 && from < trail.end.max(trail.issued) + self.reach.first
-        })
-    }
-
-    /// Whether a sequential reader has asked for all it will want of `[from, until)`.
-    pub(crate) fn passed(&self, from: u64, until: u64) -> bool {
-        self.trails.iter().any(|trail| {
-            let forwards = trail.is_sequential() && trail.start < until;
-            let backwards = trail.is_backwards() && trail.start <= from;
-            (forwards || backwards) && until <= trail.end
+                && !trail.has_passed(from, until)
         })
     }
 
@@ -298,6 +291,13 @@ impl Trail {
     fn is_promising(&self) -> bool {
         let opening = self.start == 0 && self.end >= ENOUGH;
         self.is_sequential() || self.is_backwards() || opening
+    }
+
+    /// Whether it has asked for all it will want of `[from, until)`.
+    fn has_passed(&self, from: u64, until: u64) -> bool {
+        let forwards = self.is_sequential() && self.start < until;
+        let backwards = self.is_backwards() && self.start <= from;
+        (forwards || backwards) && until <= self.end
     }
 
     fn is_backwards(&self) -> bool {

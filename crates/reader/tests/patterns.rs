@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::{Kind, Shelf, chunk, eventually, file, noise, open, read};
 use reader::Stream;
@@ -140,9 +141,41 @@ fn reordered_and_interleaved_streams_fetch_nothing_twice() {
             assert!(got == content[at..at + len]);
         }
     }
-    let fetched = shelf.fetched() as f64 / content.len() as f64;
+    // Nobody can know that the first stream ends where the second began. What was fetched ahead
+    // of it there is what the second has read long ago, and may have left memory by now.
+    eventually("nothing more is fetched ahead", || {
+        let before = (shelf.requests(), reader.stats().prefetched.get());
+        std::thread::sleep(Duration::from_millis(200));
+        before == (shelf.requests(), reader.stats().prefetched.get())
+    });
+    drop(stream);
+    let unused = reader.stats().prefetch_unused.get() as usize * 2 * MIB;
+    assert!(unused <= 16 * MIB, "{unused}");
+    let fetched = (shelf.fetched() as usize - unused) as f64 / content.len() as f64;
     assert!(fetched <= 1.1, "{fetched}");
     assert!(reader.stats().prefetched.get() >= 8);
+}
+
+#[test]
+fn a_second_pass_by_the_same_handle_is_fetched_ahead_too() {
+    let shelf = Shelf::new();
+    let (view, content) = file(&shelf, 64 * MIB, 2 * MIB);
+    // Too little to find anything of the first pass again.
+    let reader = open(&shelf, 24 * MIB);
+    let stream = Stream::new();
+    let len = 128 << 10;
+    for number in 1..=3 {
+        let before = shelf.fetched();
+        for at in (0..content.len()).step_by(len) {
+            let got = read(&reader, &view, &stream, at as u64, len).unwrap();
+            assert!(got == content[at..at + len]);
+        }
+        let fetched = (shelf.fetched() - before) as f64 / content.len() as f64;
+        assert!(fetched <= 1.1, "{fetched} in pass {number}");
+    }
+    let stats = reader.stats();
+    let (used, unused) = (stats.prefetch_used.get(), stats.prefetch_unused.get());
+    assert!(unused * 10 <= used, "{unused} in vain, {used} not");
 }
 
 #[test]
