@@ -146,7 +146,8 @@ impl fmt::Display for Tally {
             "{whole} files and {ranges} ranges read, {errors} errors, {wrong} wrong, slowest {:.0} ms",
             slowest.as_secs_f64() * 1e3
         )?;
-        last.iter().try_for_each(|last| write!(f, " (last: {last})"))
+        last.iter()
+            .try_for_each(|last| write!(f, " (last: {last})"))
     }
 }
 
