@@ -12,6 +12,10 @@ RIPTIDE_BIN=${RIPTIDE_BIN:-${CARGO_TARGET_DIR:-target}/debug/riptide}
 RIPTIDE_BIN=$(realpath "$RIPTIDE_BIN")
 export RIPTIDE_BIN
 
+# How long to fuzz besides; .ci/run says so.
+FUZZ_SECONDS=${RIPTIDE_FUZZ_SECONDS:-}
+unset RIPTIDE_FUZZ_SECONDS
+
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace
     cargo test --workspace --doc
@@ -19,6 +23,12 @@ else
     # Every end-to-end test runs several servers: two at a time are enough.
     cargo test --workspace --exclude e2e
     cargo test --package e2e -- --test-threads=2
+fi
+
+# By itself, so that its rates are shown and no other test waits for a core.
+if [ -n "$FUZZ_SECONDS" ]; then
+    RIPTIDE_FUZZ_SECONDS=$FUZZ_SECONDS \
+        cargo test --workspace --test seeds -- --nocapture as_long_as_wanted
 fi
 
 # What needs an RDMA device, in a virtual machine; `make test-rdma` runs all of it.

@@ -6,6 +6,7 @@ mod directories;
 mod disk_cache;
 mod fabric;
 mod fail_over;
+mod faults;
 mod filer_restart;
 mod freshness;
 mod kinds;
