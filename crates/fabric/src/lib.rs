@@ -27,6 +27,7 @@ mod checksum;
 mod error;
 mod gzip;
 mod locate;
+mod nonce;
 mod rdma;
 mod read;
 mod route;

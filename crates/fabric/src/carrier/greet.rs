@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::rand::{GetRandomFlags, getrandom};
 use seaweed::jwt::SigningKey;
 
 use super::error::Failure;
@@ -16,6 +15,7 @@ use crate::client::{Handshake, Reply};
 use crate::http::wait::{Halt, Watch};
 use crate::http::wire::Wire;
 use crate::memory::Arena;
+use crate::nonce::nonce;
 use crate::wire::{self, FrameReader, Hello, Message, Next, Region};
 
 /// What every lane says at its start.
@@ -114,17 +114,4 @@ fn receive(
             }
         }
     }
-}
-
-pub(super) fn nonce() -> Result<[u8; 16], Failure> {
-    let mut nonce = [0; 16];
-    let mut filled = 0;
-    while filled < nonce.len() {
-        match getrandom(&mut nonce[filled..], GetRandomFlags::empty()) {
-            Ok(more) => filled += more,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(nonce)
 }

@@ -27,11 +27,12 @@ use verbs::{Connecting, Connection, Event, Lost, Progress};
 pub(super) use self::pins::Pins;
 pub(super) use self::rails::Rails;
 use super::error::Failure;
-use super::greet::{Greeting, nonce};
+use super::greet::Greeting;
 use super::stream::check;
 use crate::client::{Handshake, Reply};
 use crate::http::wait::{Halt, Watch};
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
+use crate::nonce::nonce;
 use crate::rdma;
 use crate::wire::{
     self, Answer, Frame, FrameReader, Hello, INLINE, Item, Message, Next, Place, Welcome, WireError,

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::io::Errno;
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::connection::{Connection, wake};
 use super::lane::Link;
 use super::listen::Listener;
 use super::outlet::Bench;
 use super::shared::{FIRST_CONNECTION, FIRST_RAIL, QUIT, Shared, TIMER};
+use crate::nonce::nonce;
 use crate::rdma;
 use crate::serve::Shelf;
 
@@ -153,17 +153,4 @@ fn sweep<S: Shelf>(shared: &Shared<S>, bench: &mut Bench) {
     if !shared.table.select(|one| one.has_deadline()).is_empty() {
         shared.arm();
     }
-}
-
-fn nonce() -> std::io::Result<[u8; 16]> {
-    let mut nonce = [0; 16];
-    let mut filled = 0;
-    while filled < nonce.len() {
-        match getrandom(&mut nonce[filled..], GetRandomFlags::empty()) {
-            Ok(more) => filled += more,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(nonce)
 }
