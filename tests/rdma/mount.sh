@@ -29,8 +29,9 @@ number() {
     "$RIPTIDE" stats --json --once $DIR/mnt | tr -d ' \n' | grep -o "\"$1\":\[[^]]*\]" |
         grep -o '"carrier":"rdma"[^{}]*},"value":[0-9]*' | grep -o '[0-9]*$' || echo 0
 }
+# Without the disk cache, from which a remount would read all that the last mount has read.
 mount_it() {
-    "$RIPTIDE" mount -filer $IP:8888 -dir $DIR/mnt -rdma.enabled -readerCacheSizeMB 64 "$@" \
+    "$RIPTIDE" mount -filer $IP:8888 -dir $DIR/mnt -rdma.enabled -cacheCapacityMB 0 -readerCacheSizeMB 64 "$@" \
         >>$DIR/mount.log 2>&1 &
     mount=$!
     until_true "mounted" mountpoint -q $DIR/mnt
