@@ -9,7 +9,7 @@ export PATH=$TOOLS/bin:$PATH
 seconds=${1:-60}
 shift || true
 
-rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+grep -q '^nightly' <<<"$(rustup toolchain list)" || rustup toolchain install nightly --profile minimal
 if ! command -v cargo-fuzz >/dev/null 2>&1; then
     printf 'fuzz: installing cargo-fuzz into .tools (a minute, once)\n'
     cargo install --quiet --locked --root "$TOOLS" cargo-fuzz

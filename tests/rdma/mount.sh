@@ -23,7 +23,7 @@ sidecar() {
     sidecar=$!
     until_true "the sidecar offers RDMA" health
 }
-health() { curl -sf http://$IP:8081/health | grep -q '"connected":true'; }
+health() { grep -q '"connected":true' <<<"$(curl -sf http://$IP:8081/health)"; }
 # A statistic of the mount, as far as it is about RDMA.
 number() {
     "$RIPTIDE" stats --json --once $DIR/mnt | tr -d ' \n' | grep -o "\"$1\":\[[^]]*\]" |

@@ -89,7 +89,7 @@ pub static READING: Section = Section {
             .help("Folder for the disk cache, which survives a remount."),
         Flag::int("cacheCapacityMB", 0, MAX_MIB)
             .default("128")
-            .help("Size of the disk cache in MiB; 0 turns it off."),
+            .help("Size of the disk cache in MiB; 0 turns it off. Of each file, as much of its beginning is kept as a quarter of it holds."),
         Flag::int("concurrentReaders", 1, MANY)
             .default("128")
             .help("How many chunks are fetched at a time; more than 128 count as 128."),
