@@ -9,6 +9,7 @@
 //! or unreadable is dropped, a full or read-only file system ends writing for a while, a
 //! removed directory is made anew later, each with one line in the log.
 
+mod around;
 mod format;
 mod index;
 mod key;

@@ -5,7 +5,7 @@
 //! what its checksums are for, and it costs a miss.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
+use super::around;
 use super::format::{self, BLOCK, Table};
 use super::index::{Index, footprint};
 use super::key::{DiskKey, directory};
@@ -225,17 +226,7 @@ impl Store {
     fn write_file(&self, path: &Path, key: &DiskKey, data: &[u8]) -> io::Result<()> {
         let mut file = self.create_in(path)?;
         let tail = format::tail(key, data);
-        let mut parts = [IoSlice::new(data), IoSlice::new(&tail)];
-        let mut parts = &mut parts[..];
-        while !parts.is_empty() {
-            match file.write_vectored(parts) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut parts, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        around::write(&mut file, data, &tail)
     }
 
     fn create_in(&self, path: &Path) -> io::Result<File> {
