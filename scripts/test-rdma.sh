@@ -26,6 +26,7 @@ main() {
             prepare
             one_host
             mounted
+            linked
             two_hosts
             ;;
         smoke)
@@ -102,7 +103,14 @@ in_vm() {
 mounted() {
     say "one virtual machine: files through a mount"
     cargo build --quiet --package riptide
-    "$VM" --timeout 500 -- tests/rdma/mount.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
+    "$VM" --timeout 900 -- tests/rdma/mount.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
+}
+
+# The same with the cluster on one host and the mount on another, and faults of every kind.
+linked() {
+    say "two virtual machines: files through a mount"
+    "$VM" --hosts 2 --until 2 --timeout 900 -- \
+        "tests/rdma/linked.sh '$PWD/target/debug/riptide' '$PWD/.tools/weed/bin/weed'"
 }
 
 one_host() { in_vm --skip two_hosts::; }
