@@ -24,7 +24,7 @@ cargo doc --workspace --no-deps --document-private-items --quiet
 
 step "shellcheck"
 command -v shellcheck >/dev/null 2>&1 || scripts/setup.sh
-shellcheck -x scripts/*.sh .ci/run tools/rdma-vm/{rdma-vm,kernel.sh,machine.sh,init,guest,selftest}
+shellcheck -x scripts/*.sh tests/rdma/*.sh .ci/run tools/rdma-vm/{rdma-vm,kernel.sh,machine.sh,init,guest,selftest}
 
 if ! command -v cargo-deny >/dev/null 2>&1; then
     if $fast; then

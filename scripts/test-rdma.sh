@@ -2,6 +2,7 @@
 # Runs the tests that need RDMA, in virtual machines with a soft-RoCE device (tools/rdma-vm): those
 # of one host in one VM, those of two hosts in two with a cable between them.
 #   test-rdma.sh            everything
+#   test-rdma.sh bench      needles read over RDMA beside what perftest does; judges nothing
 #   test-rdma.sh smoke      one VM and a few tests, as part of `make test`; where the
 #                           machine cannot run it, says so and succeeds
 set -euo pipefail
@@ -9,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 readonly VM=$PWD/tools/rdma-vm/rdma-vm
 # What verbs need at run time: the libraries that Riptide opens, and rxe's user part.
-readonly LIBRARIES="libibverbs1 librdmacm1 ibverbs-providers"
+LIBRARIES="libibverbs1 librdmacm1 ibverbs-providers"
 readonly SMOKE="messages::messages_of_every_size_arrive_in_order
 writes::a_write_lands_with_the_right_bytes_over_the_device
 silence::a_killed_peer_is_reported
@@ -26,6 +27,7 @@ main() {
             prepare
             one_host
             mounted
+            linked
             two_hosts
             ;;
         smoke)
@@ -42,7 +44,13 @@ main() {
             done
             in_vm --exact "${tests[@]}"
             ;;
-        *) die "no part $1: all (default) or smoke" ;;
+        bench)
+            LIBRARIES+=" perftest"
+            why=$(impossible) && die "$why"
+            cargo build --quiet --package riptide
+            "$VM" --timeout 900 -- tests/rdma/bench.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
+            ;;
+        *) die "no part $1: all (default), bench or smoke" ;;
     esac
 }
 
@@ -102,7 +110,14 @@ in_vm() {
 mounted() {
     say "one virtual machine: files through a mount"
     cargo build --quiet --package riptide
-    "$VM" --timeout 500 -- tests/rdma/mount.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
+    "$VM" --timeout 900 -- tests/rdma/mount.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
+}
+
+# The same with the cluster on one host and the mount on another, and faults of every kind.
+linked() {
+    say "two virtual machines: files through a mount"
+    "$VM" --hosts 2 --until 2 --timeout 900 -- \
+        "tests/rdma/linked.sh '$PWD/target/debug/riptide' '$PWD/.tools/weed/bin/weed'"
 }
 
 one_host() { in_vm --skip two_hosts::; }

@@ -17,6 +17,8 @@ pub struct Counters {
     pub denied: DeniedCounters,
     /// Reads answered by the sidecar of another server.
     pub forwarded: Counter,
+    /// Those of them that came over the fabric.
+    pub forwarded_over_fabric: Counter,
     /// Reads that another sidecar should have answered and did not.
     pub forward_failures: Counter,
     /// Answers that broke off, because the rest could not be read or is damaged.
@@ -103,6 +105,11 @@ impl Export for Counters {
                 "sidecar_forwarded",
                 "Reads answered by the sidecar of another server.",
                 &self.forwarded,
+            ),
+            (
+                "sidecar_forwarded_over_fabric",
+                "Reads answered by the sidecar of another server over the fabric.",
+                &self.forwarded_over_fabric,
             ),
             (
                 "sidecar_forward_failures",

@@ -106,6 +106,7 @@ impl Daemon {
         endless.spawn(watching);
 
         let counters: Arc<Counters> = Arc::default();
+        let budget = Budget::new(config.memory_limit);
         let mut peers = None;
         if !config.filers.is_empty() {
             let filer: Arc<OnceCell<Filer>> = Arc::default();
@@ -119,10 +120,11 @@ impl Daemon {
             };
             polite.spawn(joining.run(security.clone(), ending.clone()));
             let (counters, view) = (Arc::clone(&counters), Arc::clone(&view));
-            peers = Some(Peers::new(filer, client, counters, view));
+            let found = Peers::new(filer, client, &security, budget.clone(), counters, view)?;
+            endless.spawn(found.tidying());
+            peers = Some(found);
         }
 
-        let budget = Budget::new(config.memory_limit);
         let sources = Sources {
             counters: Arc::clone(&counters),
             view: Arc::clone(&view),

@@ -29,7 +29,7 @@ use crate::peers::Peers;
 use crate::shelves::Stock;
 use crate::view::View;
 
-pub(crate) use read::REASON;
+pub(crate) use read::{REASON, success};
 pub use serve::{Limits, Server};
 
 /// Reads that may be at the disks at a time. More would not make a disk faster; whoever waits

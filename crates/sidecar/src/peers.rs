@@ -6,8 +6,12 @@
 //! sidecars that each believe in the other end after one step. Only registered sidecars are
 //! asked: an address that a client names selects among them and is never contacted by itself.
 //!
+//! Bytes come over the fabric (`over_fabric`), or else over the other sidecar's HTTP.
+//!
 //! Nothing is proxied from a volume server: where no sidecar is known, the client is told that
 //! the volume is not here, and goes there itself.
+
+mod over_fabric;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,17 +22,23 @@ use axum::response::Response;
 use fabric::announce::{Announcement, FOLDER, MAX_BYTES};
 use filer::Filer;
 use hyper::body::Incoming;
+use seaweed::Security;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::timeout;
 
+use self::over_fabric::OverFabric;
+use crate::budget::Budget;
 use crate::client::Client;
 use crate::counters::Counters;
 use crate::gate;
+use crate::http::success;
 use crate::query::ReadQuery;
 use crate::view::View;
 
 /// Marks a read that was passed on.
 pub const FORWARDED: &str = "x-riptide-forwarded";
+/// Over what an answer came that was passed on.
+const SERVED_OVER: HeaderName = HeaderName::from_static("x-riptide-served-over");
 /// Announcements older than this are fetched anew when they are needed.
 const MAX_AGE: Duration = Duration::from_secs(5);
 /// More sidecars than a cluster has servers.
@@ -45,6 +55,7 @@ const MAX_ATTEMPTS: usize = 2;
 pub struct Peers {
     filer: Arc<OnceCell<Filer>>,
     client: Client,
+    fabric: OverFabric,
     counters: Arc<Counters>,
     /// Tells our own address, which is not asked.
     own: Arc<View>,
@@ -58,20 +69,31 @@ struct Seen {
 }
 
 impl Peers {
-    /// Finds them through `filer`, once there is one.
+    /// Finds them through `filer`, once there is one. Bytes on their way are lent by `budget`.
+    ///
+    /// # Errors
+    /// When the fabric's client cannot be set up.
     pub fn new(
         filer: Arc<OnceCell<Filer>>,
         client: Client,
+        security: &Security,
+        budget: Budget,
         counters: Arc<Counters>,
         own: Arc<View>,
-    ) -> Self {
-        Self {
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
             filer,
             client,
+            fabric: OverFabric::new(security, budget)?,
             counters,
             own,
             seen: Mutex::default(),
-        }
+        })
+    }
+
+    /// Gives back what nobody needs, for ever.
+    pub fn tidying(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.fabric.tidying()
     }
 
     /// Passes a read on to a sidecar that has its volume; nothing when none is known, or none has
@@ -83,6 +105,14 @@ impl Peers {
         with_body: bool,
     ) -> Option<Response> {
         let sidecars = self.sidecars().await?;
+        if with_body && let Some(bytes) = self.fabric.read(query).await {
+            self.counters.forwarded.inc();
+            self.counters.forwarded_over_fabric.inc();
+            let mut response = success(bytes.len() as u64, Body::from(bytes));
+            let over = HeaderValue::from_static("fabric");
+            response.headers_mut().insert(SERVED_OVER, over);
+            return Some(response);
+        }
         let own = self.own.announcement();
         let path = path_of(query);
         let token = gate::token(query, headers).map(|token| format!("Bearer {token}"));
@@ -134,6 +164,7 @@ impl Peers {
                     .unwrap_or_default()
             }
         };
+        self.fabric.update(&sidecars, &self.own.announcement().http);
         *seen = Some(Seen {
             at: Instant::now(),
             sidecars: Arc::clone(&sidecars),
@@ -214,6 +245,8 @@ fn pass_on(answer: Response<Incoming>, sidecar: &str) -> Response {
             response.headers_mut().insert(name, value.clone());
         }
     }
+    let over = HeaderValue::from_static("http");
+    response.headers_mut().insert(SERVED_OVER, over);
     if let Ok(value) = HeaderValue::from_str(sidecar) {
         response.headers_mut().insert("x-riptide-served-by", value);
     }

@@ -195,11 +195,26 @@ fn a_sidecar_passes_reads_on_to_the_one_that_has_the_volume() {
             .http()
             .send("GET", &format!("{server}/{id}"), &[], b"");
         let query = format!("file_id={id}&offset=0&size=0&volume_server=http://{server}");
-        let passed = until(|| Some(sidecars[0].read(&query)).filter(|answer| answer.status == 200));
-        assert!(passed.body == direct.unwrap().body, "{id}");
-        let by = sidecars[1].address();
-        assert_eq!(passed.header("x-riptide-served-by"), Some(by.as_str()));
+        // Over the fabric, which on one host is shared memory, once the volume is announced; before that
+        // the named server's sidecar is asked over HTTP.
+        let over = "x-riptide-served-over";
+        let passed = until(|| {
+            let answer = sidecars[0].read(&query);
+            let is_fabric = answer.header(over) == Some("fabric");
+            (answer.status == 200 && is_fabric).then_some(answer)
+        });
+        let direct = direct.unwrap().body;
+        assert!(passed.body == direct, "{id}");
         assert_eq!(passed.header("x-rdma-used"), Some("true"));
+        let part = sidecars[0].read(&format!("file_id={id}&offset=1&size=1"));
+        assert!(part.status == 200 && part.body == direct[1..2], "{id}");
+        assert_eq!(part.header(over), Some("fabric"));
+        // What is cut at the end, and what has no bytes, is left to HTTP.
+        let cut = sidecars[0].read(&format!("file_id={id}&offset=1&size=100000000"));
+        assert!(cut.status == 200 && cut.body == direct[1..], "{id}");
+        assert_eq!(cut.header(over), Some("http"));
+        let by = sidecars[1].address();
+        assert_eq!(cut.header("x-riptide-served-by"), Some(by.as_str()));
         // What was passed on once is not passed on again.
         let marked = [("x-riptide-forwarded", "1")];
         let stopped = sidecars[0].send("GET", &format!("/read?{query}"), &marked);
@@ -209,7 +224,30 @@ fn a_sidecar_passes_reads_on_to_the_one_that_has_the_volume() {
         );
     }
     assert!(sidecars[0].metric("sidecar_forwarded") > 0.0);
+    assert!(sidecars[0].metric("sidecar_forwarded_over_fabric") > 0.0);
     assert!(sidecars[1].metric("sidecar_forwarded") == 0.0);
+}
+
+#[test]
+fn where_no_lane_leads_a_read_is_passed_on_over_http() {
+    let scene = Scene::of(Cluster::builder().volume_servers(2));
+    for i in 0..24 {
+        scene.put(&format!("/f{i}"), &noise(i, 50_000));
+    }
+    // The other one's socket is of no use to anybody, and it offers nothing else.
+    let socket = scene.path("lonely.sock");
+    let flag = format!("-socket={}", socket.display());
+    let sidecars = [
+        Sidecar::start(&scene, 0, &[]),
+        Sidecar::start(&scene, 1, &["-transports=shm", &flag]),
+    ];
+    fs::remove_file(&socket).unwrap();
+    let id = all_needles(&data_folder(&scene.cluster, 1))[0];
+    let query = format!("file_id={id}");
+    let passed = until(|| Some(sidecars[0].read(&query)).filter(|answer| answer.status == 200));
+    assert_eq!(passed.header("x-riptide-served-over"), Some("http"));
+    assert!(passed.body == sidecars[1].read(&query).body);
+    assert_eq!(sidecars[0].metric("sidecar_forwarded_over_fabric"), 0.0);
 }
 
 #[test]

@@ -6,5 +6,6 @@ mod faults;
 mod hostile;
 mod reads;
 mod retiring;
+mod routes;
 mod shelf;
 mod support;

@@ -1,6 +1,6 @@
 //! Needles in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -21,12 +21,16 @@ pub(crate) struct Disk {
     is_cold: AtomicBool,
     is_broken: AtomicBool,
     held: Mutex<bool>,
+    /// Needles that are not cached, and those of which reads wait as if the disk were held.
+    cold: Mutex<HashSet<FileId>>,
+    stuck: Mutex<HashSet<FileId>>,
     freed: Condvar,
     /// Reads that were started.
     pub(crate) reads: AtomicUsize,
 }
 
 pub(crate) struct Needle {
+    id: FileId,
     bytes: Vec<u8>,
     is_gzip: bool,
     crc: u32,
@@ -60,6 +64,7 @@ pub(crate) fn bytes(len: usize, seed: u64) -> Vec<u8> {
 impl Memory {
     pub(crate) fn put(&self, id: FileId, bytes: Vec<u8>, is_gzip: bool) {
         let needle = Needle {
+            id,
             crc: crc32c(&bytes),
             bytes,
             is_gzip,
@@ -71,6 +76,25 @@ impl Memory {
     /// From now on nothing is cached.
     pub(crate) fn cool(&self) {
         self.disk.is_cold.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on this needle is not cached.
+    pub(crate) fn cool_one(&self, id: FileId) {
+        self.disk.cold.lock().unwrap().insert(id);
+    }
+
+    /// From now on the disk does not come to an end with this needle, until it is unstuck.
+    pub(crate) fn stick(&self, id: FileId) {
+        self.cool_one(id);
+        self.disk.stuck.lock().unwrap().insert(id);
+    }
+
+    /// The disk works again.
+    pub(crate) fn unstick(&self) {
+        let held = self.disk.held.lock().unwrap();
+        self.disk.stuck.lock().unwrap().clear();
+        drop(held);
+        self.disk.freed.notify_all();
     }
 
     /// From now on reads fail.
@@ -114,7 +138,7 @@ impl Needle {
     fn fetch(&self) -> Result<(), ReadFault> {
         self.disk.reads.fetch_add(1, Ordering::SeqCst);
         let mut held = self.disk.held.lock().unwrap();
-        while *held {
+        while *held || self.disk.stuck.lock().unwrap().contains(&self.id) {
             held = self.disk.freed.wait(held).unwrap();
         }
         match self.disk.is_broken.load(Ordering::SeqCst) {
@@ -138,7 +162,8 @@ impl Held for OnShelf {
     }
 
     fn is_cached(&self, _offset: u64, _len: usize) -> bool {
-        !self.0.disk.is_cold.load(Ordering::SeqCst)
+        let disk = &self.0.disk;
+        !disk.is_cold.load(Ordering::SeqCst) && !disk.cold.lock().unwrap().contains(&self.0.id)
     }
 
     fn will_need(&self, _offset: u64, _len: u64) {}

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod machine;
+mod rdma;
 mod sidecars;
 
 use std::fmt;

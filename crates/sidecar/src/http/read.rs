@@ -154,7 +154,8 @@ fn broken_off(counters: &Counters, fault: ReadFault) -> io::Error {
     io::Error::other(fault)
 }
 
-fn success(len: u64, body: Body) -> Response {
+/// Bytes of a needle.
+pub(crate) fn success(len: u64, body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(

@@ -1,12 +1,10 @@
 //! What is right and wrong with this machine.
 
 use std::fs;
-use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
-use sidecar::rdma::{RdmaPort, SYSFS, ports};
 
-use super::Finding;
+use super::{Finding, rdma};
 use crate::lifecycle::check_fuse;
 
 /// The oldest kernel whose FUSE has what the mount uses without doing without.
@@ -15,19 +13,6 @@ const KERNEL: (u32, u32) = (5, 10);
 const MEMLOCK: u64 = 1 << 30;
 /// Descriptors for a thousand connections and as many volumes.
 const DESCRIPTORS: u64 = 16_384;
-/// An Ethernet frame that carries an RDMA packet of 4096 bytes.
-const JUMBO: u32 = 4200;
-/// Libraries that are loaded for RDMA.
-const LIBRARIES: [&str; 2] = ["libibverbs.so.1", "librdmacm.so.1"];
-/// Where they may be.
-const LIBRARY_FOLDERS: [&str; 6] = [
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-];
 
 pub(super) fn findings() -> Vec<Finding> {
     let mut all = vec![
@@ -38,7 +23,7 @@ pub(super) fn findings() -> Vec<Finding> {
         descriptors(),
         huge_pages(),
     ];
-    all.extend(rdma());
+    all.extend(rdma::findings());
     all
 }
 
@@ -89,6 +74,10 @@ fn memlock() -> Finding {
     match getrlimit(Resource::Memlock).current {
         None => Finding::ok("locked memory", "unlimited"),
         Some(limit) if limit >= MEMLOCK => Finding::ok("locked memory", mebibytes(limit)),
+        Some(limit) if !rdma::has_device() => {
+            let seen = format!("{}; only RDMA needs more", mebibytes(limit));
+            Finding::ok("locked memory", seen)
+        }
         Some(limit) => Finding::warn(
             "locked memory",
             mebibytes(limit),
@@ -134,87 +123,6 @@ fn reserved_huge_pages() -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix("HugePages_Total:"));
     line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
-}
-
-fn rdma() -> Vec<Finding> {
-    let missing: Vec<_> = LIBRARIES
-        .iter()
-        .filter(|name| !is_installed(name))
-        .collect();
-    let mut all = Vec::new();
-    let found = ports(Path::new(SYSFS));
-    if found.is_empty() {
-        all.push(Finding::ok(
-            "RDMA",
-            "no device: shared memory and TCP are used",
-        ));
-        return all;
-    }
-    if missing.is_empty() {
-        all.push(Finding::ok("RDMA libraries", LIBRARIES.join(", ")));
-    } else {
-        let names: Vec<_> = missing.iter().map(|name| **name).collect();
-        all.push(Finding::warn(
-            "RDMA libraries",
-            format!("{} missing", names.join(", ")),
-            "install rdma-core (libibverbs1, librdmacm1, ibverbs-providers)",
-        ));
-    }
-    all.extend(found.iter().map(port));
-    all
-}
-
-fn port(port: &RdmaPort) -> Finding {
-    let about = format!("RDMA {}/{}", port.device, port.port);
-    let mtu = interface_mtu(port);
-    let seen = format!(
-        "{}, {}, {}, MTU of the interface {}, GIDs {}",
-        port.state,
-        port.link_layer,
-        port.rate,
-        mtu.map_or("unknown".to_owned(), |mtu| mtu.to_string()),
-        port.gids.join(" "),
-    );
-    if port.state != "ACTIVE" {
-        return Finding::warn(
-            about,
-            seen,
-            "bring the link up: ip link set DEVICE up, check the cable",
-        );
-    }
-    if port.gids.is_empty() {
-        return Finding::warn(about, seen, "give its interface an address");
-    }
-    match mtu {
-        Some(mtu) if port.link_layer == "Ethernet" && mtu < JUMBO => Finding::warn(
-            about,
-            seen,
-            format!(
-                "frames of {JUMBO} bytes and more carry full RDMA packets: ip link set DEVICE mtu 9000, and the switch"
-            ),
-        ),
-        _ => Finding::ok(about, seen),
-    }
-}
-
-/// The MTU of the network interface behind a port's first GID.
-fn interface_mtu(port: &RdmaPort) -> Option<u32> {
-    let name = word(&format!(
-        "{SYSFS}/{}/ports/{}/gid_attrs/ndevs/0",
-        port.device, port.port
-    ))?;
-    word(&format!("/sys/class/net/{name}/mtu"))?.parse().ok()
-}
-
-fn is_installed(library: &str) -> bool {
-    let given = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let given: Vec<_> = std::env::split_paths(&given).collect();
-    let usual = LIBRARY_FOLDERS.iter().map(Path::new);
-    given
-        .iter()
-        .map(AsRef::as_ref)
-        .chain(usual)
-        .any(|folder: &Path| folder.join(library).exists())
 }
 
 fn word(file: &str) -> Option<String> {

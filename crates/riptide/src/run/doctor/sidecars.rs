@@ -12,7 +12,7 @@ use sidecar::client::Client;
 use tokio::task::spawn_blocking;
 
 use super::cluster::Known;
-use super::{DoctorOptions, Finding};
+use super::{DoctorOptions, Finding, rdma};
 
 /// How long a sidecar is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -89,6 +89,16 @@ async fn lanes(security: &Security, to: &Announcement) -> (Vec<Finding>, Vec<&'s
         };
         offers.push(("shm", only));
     }
+    // A machine without a device has no use for rails, which is nothing to complain about.
+    for rail in all.rdma.iter().filter(|_| rdma::has_device()) {
+        let only = Endpoints {
+            unix: None,
+            tcp: None,
+            rdma: vec![rail.clone()],
+            ..all.clone()
+        };
+        offers.push(("rdma", only));
+    }
     if all.tcp.is_some() {
         let only = Endpoints {
             unix: None,
@@ -99,12 +109,22 @@ async fn lanes(security: &Security, to: &Announcement) -> (Vec<Finding>, Vec<&'s
     }
     let (mut findings, mut carriers) = (Vec::new(), Vec::new());
     for (carrier, only) in offers {
-        let about = format!("{carrier} {}", to.http);
+        let about = match only.rdma.first() {
+            Some(rail) if carrier == "rdma" => format!("rdma {rail}"),
+            _ => format!("{carrier} {}", to.http),
+        };
         match open(security, only, here.clone()).await {
             Ok(took) => {
                 let seen = format!("a lane opens in {} µs", took.as_micros());
                 findings.push(Finding::ok(about, seen));
-                carriers.push(carrier);
+                if !carriers.contains(&carrier) {
+                    carriers.push(carrier);
+                }
+            }
+            Err(error) if carrier == "rdma" => {
+                let todo = "see the RDMA lines above, here and there; the rail's network has to lead \
+                            from device to device";
+                findings.push(Finding::warn(about, format!("{error:#}"), todo));
             }
             Err(error) => {
                 let todo = match carrier {
