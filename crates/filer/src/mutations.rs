@@ -30,8 +30,8 @@ pub enum Condition<'a> {
 /// How a creation ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Created {
-    /// The name is there now; up to where the answering filer's log is contained in that.
-    Done(Stamped<()>),
+    /// The name is there now, with this entry.
+    Done(Stamped<pb::Entry>),
     /// The name was there already.
     Exists,
     /// The filer refuses names of this length.
@@ -43,8 +43,8 @@ pub enum Created {
 /// How an update ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Updated {
-    /// The entry is stored.
-    Done(Stamped<()>),
+    /// The entry is stored, like this: the filer may have folded its chunks.
+    Done(Stamped<pb::Entry>),
     /// The condition does not hold.
     Conflict,
 }
@@ -109,8 +109,9 @@ impl Filer {
             })
             .await?;
         match answer.error_code() {
-            Code::Ok if answer.error.is_empty() => Ok(Created::Done(stamped(
-                answer.metadata_event.as_ref(),
+            Code::Ok if answer.error.is_empty() => Ok(Created::Done(stored(
+                entry,
+                answer.metadata_event,
                 answer.log_ts_ns,
                 answer.log_signature,
             ))),
@@ -147,8 +148,9 @@ impl Filer {
             };
             let mut client = attempt.client();
             match attempt.unary(client.update_entry(request)).await {
-                Ok(answer) => Ok(Some(Updated::Done(stamped(
-                    answer.metadata_event.as_ref(),
+                Ok(answer) => Ok(Some(Updated::Done(stored(
+                    entry,
+                    answer.metadata_event,
                     answer.log_ts_ns,
                     answer.log_signature,
                 )))),
@@ -204,7 +206,11 @@ impl Filer {
         };
         // The answer names no filer; it is the current one's, or the event is seen again.
         let signature = self.configuration().signature;
-        Ok(Deleted::Done(stamped(Some(&event), 0, signature)))
+        Ok(Deleted::Done(Stamped {
+            value: (),
+            log_ts_ns: event.ts_ns,
+            log_signature: signature,
+        }))
     }
 
     /// Moves a name, over what is at the new one.
@@ -312,7 +318,7 @@ impl Condition<'_> {
             Self::None => return None,
             Self::ChunksEqual(chunks) => Clause {
                 kind: Kind::IfChunksEqual.into(),
-                fids: chunks.iter().map(|chunk| chunk.file_id.clone()).collect(),
+                fids: chunks.iter().map(file_id).collect(),
                 expected_entry: None,
             },
         };
@@ -322,16 +328,28 @@ impl Condition<'_> {
     }
 }
 
-/// Up to where the log is contained in an answer: the fence taken before the change, or the
-/// event of the change itself.
-fn stamped(
-    event: Option<&pb::SubscribeMetadataResponse>,
+/// The text of a chunk's id; an event has only the numbers.
+fn file_id(chunk: &pb::FileChunk) -> String {
+    match &chunk.fid {
+        _ if !chunk.file_id.is_empty() => chunk.file_id.clone(),
+        Some(id) => seaweed::FileId::from(*id).to_string(),
+        None => String::new(),
+    }
+}
+
+/// What was stored and up to where the log is contained in that: the fence taken before the
+/// change, or the event of the change itself. There is no event when nothing changed.
+fn stored(
+    sent: &pb::Entry,
+    event: Option<pb::SubscribeMetadataResponse>,
     log_ts_ns: i64,
     log_signature: i32,
-) -> Stamped<()> {
+) -> Stamped<pb::Entry> {
+    let ts_ns = event.as_ref().map_or(0, |event| event.ts_ns);
+    let told = event.and_then(|event| event.event_notification?.new_entry);
     Stamped {
-        value: (),
-        log_ts_ns: event.map_or(0, |event| event.ts_ns).max(log_ts_ns),
+        value: told.unwrap_or_else(|| sent.clone()),
+        log_ts_ns: ts_ns.max(log_ts_ns),
         log_signature,
     }
 }

@@ -30,6 +30,12 @@ pub struct MountConfig {
     pub dir_nlink: bool,
     /// `-df.logical`: statfs without replica and erasure coding overhead.
     pub df_logical: bool,
+    /// `-readOnly`: nothing can be changed.
+    pub read_only: bool,
+    /// `-defaultPermissions`: the kernel checks permissions. Otherwise they are checked here.
+    pub default_permissions: bool,
+    /// `-ttl` in seconds, for new files; 0 for none.
+    pub ttl_seconds: u32,
     /// `-collection`, for statfs.
     pub collection: String,
     /// `-replication`, for statfs.
@@ -57,6 +63,9 @@ impl Default for MountConfig {
             disable_xattr: false,
             dir_nlink: false,
             df_logical: false,
+            read_only: false,
+            default_permissions: true,
+            ttl_seconds: 0,
             collection: String::new(),
             replication: String::new(),
             disk_type: String::new(),
@@ -102,5 +111,13 @@ impl RootAttr {
         attr.mtime = self.mtime;
         attr.ctime = self.mtime;
         attr.atime = self.mtime;
+    }
+
+    /// Takes over what SETATTR made of it.
+    pub(crate) fn keep(&mut self, attr: &Attr) {
+        self.perm = attr.perm;
+        self.uid = attr.uid;
+        self.gid = attr.gid;
+        self.mtime = attr.mtime;
     }
 }

@@ -42,9 +42,10 @@ impl Follower {
     /// Follows all changes after `since_ns` of the filer's clock.
     pub(crate) fn start(core: Arc<Core>, since_ns: i64) -> Self {
         let following = tokio::spawn(follow(Arc::clone(&core), since_ns));
-        let sweeping = tokio::spawn(sweep(core));
+        let sweeping = tokio::spawn(sweep(Arc::clone(&core)));
+        let keeping = tokio::spawn(crate::times::keep(core));
         Self {
-            tasks: Mutex::new(vec![following, sweeping]),
+            tasks: Mutex::new(vec![following, sweeping, keeping]),
         }
     }
 
@@ -114,6 +115,7 @@ fn apply(core: &Core, event: Event) {
     } else {
         event.new_parent_path
     };
+    let ours = event.signatures.contains(&core.signature);
     let moved = Moved {
         old: event.old.map(|old| Placed {
             directory: event.directory,
@@ -122,6 +124,7 @@ fn apply(core: &Core, event: Event) {
         new: event.new.and_then(|new| placed(core, new_directory, new)),
         ts_ns: event.ts_ns,
         same_clock: event.own,
+        ours,
     };
     core.change(|tree| tree.apply(moved));
 }

@@ -22,6 +22,7 @@ mod apply;
 mod dir;
 mod listing;
 mod node;
+mod own;
 #[cfg(test)]
 mod tests;
 
@@ -99,6 +100,9 @@ pub(crate) struct Tree {
     dir_max_entries: usize,
     /// What the kernel must be told and has not been yet.
     told: Vec<Invalidation>,
+    /// Names, by path, of which we do not know whether our change of them was made: the events
+    /// of that change are news to us, and to the kernel.
+    uncertain: HashSet<(String, Arc<str>)>,
 }
 
 impl Tree {
@@ -120,6 +124,7 @@ impl Tree {
                 bound => bound,
             },
             told: Vec::new(),
+            uncertain: HashSet::new(),
         }
     }
 
@@ -209,7 +214,7 @@ impl Tree {
         entry: Arc<Entry>,
         fence: i64,
     ) -> Option<Known> {
-        let fresh = self.is_still_true(parent, name, question);
+        let fresh = self.is_still_true(parent, name, question, fence);
         let dir = self.nodes.get_mut(&parent)?.dir.as_mut()?;
         let name: Arc<str> = match dir.children.get_key_value(name) {
             Some((name, _)) => Arc::clone(name),
@@ -250,7 +255,7 @@ impl Tree {
             None if complete => None,
             None => {
                 let (question, fence) = asked?;
-                if !self.is_still_true(parent, &listed.name, question) {
+                if !self.is_still_true(parent, &listed.name, question, *fence) {
                     return None;
                 }
                 let entry = Arc::clone(&listed.entry);
@@ -268,7 +273,8 @@ impl Tree {
         question: &Question,
         answer: Option<(Arc<Entry>, i64)>,
     ) {
-        if !self.is_still_true(parent, name, question) {
+        let fence = answer.as_ref().map_or(i64::MIN, |(_, fence)| *fence);
+        if !self.is_still_true(parent, name, question, fence) {
             return;
         }
         match answer {
@@ -296,7 +302,7 @@ impl Tree {
 
     /// Keeps the filer's answer that `name` does not exist; whether the kernel may keep it too.
     pub(crate) fn absent(&mut self, parent: NodeId, name: &str, question: &Question) -> bool {
-        if !self.is_still_true(parent, name, question) {
+        if !self.is_still_true(parent, name, question, i64::MIN) {
             return false;
         }
         let Some(dir) = self
@@ -318,6 +324,11 @@ impl Tree {
     /// What a node holds.
     pub(crate) fn content(&self, node: NodeId) -> Option<&Arc<Content>> {
         self.nodes.get(&node).map(|node| &node.content)
+    }
+
+    /// The node of a name, if the kernel knows it.
+    pub(crate) fn node_of(&self, parent: NodeId, name: &str) -> Option<NodeId> {
+        self.child(parent, name)?.node
     }
 
     /// The node itself.
@@ -372,7 +383,7 @@ impl Tree {
                 .and_then(|node| node.dir.as_mut());
             let overtaken = match dir {
                 Some(dir) => {
-                    let overtaken = dir.changed_since(&name, seq);
+                    let overtaken = dir.changed_since(&name, seq, fence);
                     if let Some(child) = dir.children.get_mut(&name) {
                         child.entry = (!overtaken).then_some(entry);
                         child.fence = child.fence.max(fence);
@@ -467,10 +478,11 @@ impl Tree {
         Some(node)
     }
 
-    /// Whether no event since the question can have changed its answer.
-    fn is_still_true(&self, parent: NodeId, name: &str, question: &Question) -> bool {
+    /// Whether no change since the question, other than those that its answer contains, can
+    /// have changed it.
+    fn is_still_true(&self, parent: NodeId, name: &str, question: &Question, fence: i64) -> bool {
         let dir = self.nodes.get(&parent).and_then(|node| node.dir.as_ref());
-        dir.is_some_and(|dir| !dir.changed_since(name, question.seq))
+        dir.is_some_and(|dir| !dir.changed_since(name, question.seq, fence))
             && self.path(parent).as_deref() == Some(&question.directory)
     }
 
@@ -525,7 +537,12 @@ impl Tree {
         let Some(dir) = self.dir_mut(parent) else {
             return;
         };
-        let child = Child { entry, node, fence };
+        let child = Child {
+            entry,
+            node,
+            fence,
+            ours: false,
+        };
         let old = dir.children.insert(Arc::clone(name), child);
         if let Some(old) = old {
             self.unlink_name(&old, parent, name);
@@ -588,6 +605,9 @@ impl Tree {
         if let Some((dir, other)) = other {
             held.place = Place::In(*dir, Arc::clone(other));
             held.stale = true;
+        } else if linked.is_some() {
+            // Its other names are not known here, but they are there.
+            held.lose_link();
         }
     }
 

@@ -14,6 +14,7 @@ use reader::{DiskConfig, Reader, ReaderConfig};
 use seaweed::security::{HttpsClient, Security};
 use serde_json::json;
 use stats::{Export, Exporter, Health, Registry, Summary};
+use writer::{FilerUpload, Placement, Writer, WriterConfig};
 
 use crate::options::{MountOptions, VolumeServerAccess};
 
@@ -71,7 +72,8 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
 
     let stats = Arc::new(MountStats::default());
     let config = mount_config(options, over);
-    let mount = Mount::open(config, filer.clone(), reader, Arc::clone(&stats)).await?;
+    let writer = writer(options, &filer);
+    let mount = Mount::open(config, filer.clone(), reader, writer, Arc::clone(&stats)).await?;
 
     let registry = Arc::new(registry(options, &stats));
     registry.add(Arc::clone(&stats) as Arc<dyn Export>);
@@ -146,6 +148,19 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
     }
 }
 
+fn writer(options: &MountOptions, filer: &Filer) -> Writer {
+    let placement = Placement {
+        collection: options.tree.collection.clone(),
+        replication: options.tree.replication.clone(),
+        disk_type: options.tree.disk.clone(),
+        ttl_sec: i32::try_from(options.tree.ttl_seconds).unwrap_or(i32::MAX),
+        data_center: options.data.data_center.clone(),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let upload = FilerUpload::new(filer.clone(), runtime, placement);
+    Writer::new(WriterConfig::default(), Arc::new(upload))
+}
+
 /// What tells the file ids of one cluster from those of another. A filer's signature is kept in
 /// its store, so it survives restarts; filers that say more say the cluster's own identity.
 fn cluster_name(configuration: &filer::Configuration) -> String {
@@ -168,6 +183,9 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         disable_xattr: options.point.disable_xattr,
         dir_nlink: options.metadata.dir_nlink,
         df_logical: options.tree.df_logical,
+        read_only: options.point.read_only,
+        default_permissions: options.point.default_permissions,
+        ttl_seconds: options.tree.ttl_seconds,
         collection: options.tree.collection.clone(),
         replication: options.tree.replication.clone(),
         disk_type: options.tree.disk.clone(),
