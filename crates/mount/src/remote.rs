@@ -61,6 +61,15 @@ impl Remote {
         Ok(answer?)
     }
 
+    /// Runs some work of several questions, and blocks until it is done or `ctx` ends the wait.
+    pub(crate) fn run<T>(
+        &self,
+        ctx: &Context<'_>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Stopped> {
+        self.runtime.block_on(ctx.run(work))
+    }
+
     /// The error number for the caller; says once a second what went wrong.
     pub(crate) fn fail(&self, what: &str, path: &str, error: &RemoteError) -> Errno {
         let errno = error.errno();

@@ -187,10 +187,19 @@ impl Core {
                 return Err(errno);
             }
         }
+        self.count_subdirectories(ctx, node);
         let tree = self.tree.read();
         let held = tree.node(node).ok_or(Errno::ESTALE)?;
         let ttl = self.ttl(trusted && !held.stale);
         Ok((self.attr_in(&tree, node, &held.content), ttl))
+    }
+
+    /// Lists a directory whose subdirectories are to be counted and are not all known.
+    fn count_subdirectories(&self, ctx: &Context<'_>, node: NodeId) {
+        let wanted = self.config.dir_nlink && self.tree.read().is_partly_known(node);
+        if wanted && let Err(error) = self.remote.run(ctx, crate::list::load(self, node)) {
+            tracing::debug!(%error, inode = node.0, "subdirectories are not counted");
+        }
     }
 
     /// A node as LOOKUP and READDIRPLUS answer it.

@@ -373,6 +373,7 @@ impl Tree {
     /// Takes the filer's newer entry of a node.
     pub(crate) fn refreshed(&mut self, node: NodeId, entry: Arc<Entry>, fence: i64, seq: u64) {
         self.update_node(node, Arc::clone(&entry));
+        self.note_link(node);
         let Some(held) = self.nodes.get(&node) else {
             return;
         };
@@ -553,6 +554,21 @@ impl Tree {
         }
     }
 
+    /// Remembers by which id the names of a hard-linked node are found.
+    fn note_link(&mut self, node: NodeId) {
+        let Some(held) = self.nodes.get(&node) else {
+            return;
+        };
+        let Some(id) = held.content.entry.hard_link_id.clone() else {
+            return;
+        };
+        if let Place::In(parent, name) = &held.place {
+            let names = self.link_names.entry(id.clone()).or_default();
+            names.insert((*parent, Arc::clone(name)));
+        }
+        self.link_nodes.entry(id).or_insert(node);
+    }
+
     fn child(&self, parent: NodeId, name: &str) -> Option<&Child> {
         self.nodes.get(&parent)?.dir.as_ref()?.children.get(name)
     }
@@ -613,18 +629,25 @@ impl Tree {
 
     /// Takes a name out of its hard link group.
     fn unlink_name(&mut self, child: &Child, parent: NodeId, name: &Arc<str>) {
-        let linked = child
-            .entry
-            .as_ref()
-            .and_then(|entry| entry.hard_link_id.as_ref());
-        if let Some(id) = linked
-            && let Some(names) = self.link_names.get_mut(id)
+        if let Some(id) = self.link_of(child)
+            && let Some(names) = self.link_names.get_mut(&id)
         {
             names.remove(&(parent, Arc::clone(name)));
             if names.is_empty() {
-                self.link_names.remove(id);
+                self.link_names.remove(&id);
             }
         }
+    }
+
+    /// The hard link group of a name: as its entry says, or, where that has to be asked for
+    /// again, its node.
+    fn link_of(&self, child: &Child) -> Option<Bytes> {
+        let known = child.entry.as_ref();
+        let held = || {
+            let node = child.node.and_then(|node| self.nodes.get(&node));
+            node.map(|node| &node.content.entry)
+        };
+        known.or_else(held)?.hard_link_id.clone()
     }
 
     fn remove_node(&mut self, node: NodeId) {

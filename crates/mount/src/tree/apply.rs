@@ -191,10 +191,7 @@ impl Tree {
             return;
         }
         if let Some(child) = self.take_child(parent, &at.name) {
-            let linked = child
-                .entry
-                .as_ref()
-                .and_then(|entry| entry.hard_link_id.clone());
+            let linked = self.link_of(&child);
             self.unname(parent, &at.name, &child);
             if let Some(node) = child.node {
                 self.told.push(Invalidation::Attr(node));

@@ -120,6 +120,12 @@ impl Tree {
         keep
     }
 
+    /// Whether it is a directory of which not all names are known, and could be.
+    pub(crate) fn is_partly_known(&self, node: NodeId) -> bool {
+        let dir = self.nodes.get(&node).and_then(|node| node.dir.as_ref());
+        dir.is_some_and(|dir| !dir.complete && !dir.too_large)
+    }
+
     /// Whether so many names were asked for one by one that listing the directory is cheaper;
     /// true once, until [`Tree::listed`] or [`Tree::not_listed`].
     pub(crate) fn wants_listing(&mut self, node: NodeId, misses: u32) -> bool {

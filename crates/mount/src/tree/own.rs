@@ -99,10 +99,7 @@ impl Tree {
             }
             dir.bury(&name, fence);
             if let Some(child) = tree.take_child(parent, &name) {
-                let linked = child
-                    .entry
-                    .as_ref()
-                    .and_then(|entry| entry.hard_link_id.clone());
+                let linked = tree.link_of(&child);
                 tree.unname(parent, &name, &child);
                 if let Some(id) = linked {
                     tree.doubt_links(&id);
@@ -134,10 +131,7 @@ impl Tree {
                 dir.bury(&old, fence);
             }
             if let Some(replaced) = tree.take_child(to.0, &new) {
-                let linked = replaced
-                    .entry
-                    .as_ref()
-                    .and_then(|entry| entry.hard_link_id.clone());
+                let linked = tree.link_of(&replaced);
                 tree.unname(to.0, &new, &replaced);
                 if let Some(id) = linked.filter(|_| replaced.node != node) {
                     tree.doubt_links(&id);
