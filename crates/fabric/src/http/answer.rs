@@ -172,7 +172,7 @@ fn verify(server: &Server, needle: FileId, head: &Head, stored: &[u8]) -> Result
 
 /// The form in which volumes written before SeaweedFS 3.09 keep a checksum, and in which a
 /// server that streams a large needle repeats it (as in the LevelDB log format).
-fn mask(crc: u32) -> u32 {
+pub(crate) fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 

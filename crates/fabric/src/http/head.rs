@@ -49,6 +49,7 @@ pub fn parse_head(bytes: &[u8]) -> Result<Parsed, HeadError> {
             crc: draft.crc,
             gzip: draft.gzip,
             location: draft.location,
+            md5: draft.md5,
         },
         len,
     })
@@ -85,6 +86,8 @@ pub struct Head {
     pub gzip: bool,
     /// Where a redirection points.
     pub location: Option<String>,
+    /// `Content-MD5`: of the clear bytes, in base64.
+    pub md5: Option<String>,
 }
 
 /// How a body is delimited.
@@ -114,6 +117,9 @@ pub struct ContentRange {
 #[error("{0}")]
 pub struct HeadError(pub(crate) &'static str);
 
+/// Length of 16 bytes in base64.
+const MD5_BASE64: usize = 24;
+
 #[derive(Default)]
 struct Draft {
     length: Option<u64>,
@@ -123,6 +129,7 @@ struct Draft {
     crc: Option<u32>,
     gzip: bool,
     location: Option<String>,
+    md5: Option<String>,
 }
 
 impl Draft {
@@ -144,6 +151,11 @@ impl Draft {
                         self.keep_alive.get_or_insert(true);
                     }
                 }
+            }
+            11 if name.eq_ignore_ascii_case("content-md5") => {
+                let text = std::str::from_utf8(value).ok();
+                let text = text.filter(|text| text.len() == MD5_BASE64 && text.ends_with("=="));
+                self.md5 = text.map(str::to_owned);
             }
             13 if name.eq_ignore_ascii_case("content-range") => {
                 self.content_range = parse_content_range(value)?;

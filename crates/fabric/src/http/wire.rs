@@ -1,6 +1,6 @@
 //! A non-blocking socket, plain or under TLS.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use context::{Interrupt, Stopped};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
-    sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect,
+    recv, send, sendmsg, socket_with, sockopt,
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -23,6 +23,9 @@ pub(crate) struct Wire {
     socket: OwnedFd,
     tls: Option<Box<ClientConnection>>,
 }
+
+/// Pieces that one system call takes, at most (`UIO_MAXIOV`).
+const SLICES: usize = 1024;
 
 /// TLS towards one named server.
 #[derive(Debug, Clone)]
@@ -73,19 +76,37 @@ impl Wire {
         Self { socket, tls: None }
     }
 
-    /// Sends all of `bytes`.
-    pub(crate) fn send(&mut self, mut bytes: &[u8], watch: &Watch<'_>) -> Result<(), Halt> {
-        if let Some(tls) = &mut self.tls {
-            tls.writer().write_all(bytes)?;
-            return self.flush(watch);
+    /// Sends all of `parts`, one behind the other.
+    pub(crate) fn send(&mut self, parts: &[&[u8]], watch: &Watch<'_>) -> Result<(), Halt> {
+        if self.tls.is_some() {
+            return parts.iter().try_for_each(|part| self.encrypt(part, watch));
         }
-        while !bytes.is_empty() {
-            match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
-                Ok(sent) => bytes = &bytes[sent..],
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut left = slices.as_mut_slice();
+        // Nothing to send is nothing to wait for.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let none = &mut SendAncillaryBuffer::default();
+            let most = left.len().min(SLICES);
+            match sendmsg(&self.socket, &left[..most], none, SendFlags::NOSIGNAL) {
+                Ok(sent) => IoSlice::advance_slices(&mut left, sent),
                 Err(Errno::AGAIN) => watch.ready(self.socket.as_fd(), PollFlags::OUT)?,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Halt::Broken(errno.into())),
             }
+        }
+        Ok(())
+    }
+
+    fn encrypt(&mut self, mut bytes: &[u8], watch: &Watch<'_>) -> Result<(), Halt> {
+        while !bytes.is_empty() {
+            let Some(tls) = &mut self.tls else {
+                return Ok(());
+            };
+            // As much as its buffer takes.
+            let taken = tls.writer().write(bytes)?;
+            bytes = &bytes[taken..];
+            self.flush(watch)?;
         }
         Ok(())
     }
