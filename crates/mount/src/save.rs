@@ -210,7 +210,7 @@ impl Core {
             WriteError::NoSpace(_) => Errno::ENOSPC,
             WriteError::Refused(_) => Errno::EPERM,
             WriteError::TooLarge => return Errno::EFBIG,
-            WriteError::Upload(_) | WriteError::TimedOut => Errno::EIO,
+            WriteError::Upload(_) | WriteError::Swap(_) | WriteError::TimedOut => Errno::EIO,
         };
         let path = self.tree.read().path(node).unwrap_or_default();
         tracing::warn!(path, %error, "write failed");

@@ -14,7 +14,7 @@ use reader::{DiskConfig, Reader, ReaderConfig};
 use seaweed::security::{HttpsClient, Security};
 use serde_json::json;
 use stats::{Export, Exporter, Health, Registry, Summary};
-use writer::{FilerUpload, Placement, Writer, WriterConfig};
+use writer::{FilerUpload, Placement, UploadConfig, Writer, WriterConfig};
 
 use crate::options::{MountOptions, VolumeServerAccess};
 
@@ -72,12 +72,14 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
 
     let stats = Arc::new(MountStats::default());
     let config = mount_config(options, over);
-    let writer = writer(options, &filer);
+    let writer = writer(options, &security, &filer)?;
+    let writer_stats = writer.stats();
     let mount = Mount::open(config, filer.clone(), reader, writer, Arc::clone(&stats)).await?;
 
     let registry = Arc::new(registry(options, &stats));
     registry.add(Arc::clone(&stats) as Arc<dyn Export>);
     registry.add(reader_stats);
+    registry.add(writer_stats);
     registry.add(http_stats);
     registry.add(Arc::new(FilerNumbers(filer)));
     Ok(Assembled {
@@ -148,7 +150,7 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
     }
 }
 
-fn writer(options: &MountOptions, filer: &Filer) -> Writer {
+fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow::Result<Writer> {
     let placement = Placement {
         collection: options.tree.collection.clone(),
         replication: options.tree.replication.clone(),
@@ -157,8 +159,26 @@ fn writer(options: &MountOptions, filer: &Filer) -> Writer {
         data_center: options.data.data_center.clone(),
     };
     let runtime = tokio::runtime::Handle::current();
-    let upload = FilerUpload::new(filer.clone(), runtime, placement);
-    Writer::new(WriterConfig::default(), Arc::new(upload))
+    let http = http_config(options, security)?;
+    let upload = UploadConfig {
+        placement,
+        access: http.access,
+        store: fabric::http::StoreConfig {
+            tls: http.tls,
+            ..fabric::http::StoreConfig::default()
+        },
+        write_key: security.write_key.clone(),
+    };
+    let upload = FilerUpload::new(filer.clone(), runtime, upload);
+    let data = &options.data;
+    let config = WriterConfig {
+        chunk_bytes: usize::try_from(data.chunk_bytes).unwrap_or(usize::MAX),
+        uploads: data.concurrent_writers,
+        swap_dir: data.swap_dir.clone(),
+        ..WriterConfig::default()
+    };
+    let config = config.with_buffer(data.write_buffer_mib);
+    Ok(Writer::new(config, Arc::new(upload)))
 }
 
 /// What tells the file ids of one cluster from those of another. A filer's signature is kept in

@@ -109,6 +109,14 @@ pub struct DataOptions {
     pub access: VolumeServerAccess,
     /// `-dataCenter`; empty for no preference.
     pub data_center: String,
+    /// `-chunkSizeLimitMB`, in bytes.
+    pub chunk_bytes: u64,
+    /// `-concurrentWriters`, at least one.
+    pub concurrent_writers: usize,
+    /// `-cacheDirWrite`, or `-cacheDir` where that is empty.
+    pub swap_dir: PathBuf,
+    /// `-writeBufferSizeMB`; 0 for the default.
+    pub write_buffer_mib: u64,
 }
 
 /// How volume servers are reached.
@@ -246,6 +254,13 @@ impl DataOptions {
                 _ => VolumeServerAccess::Direct,
             },
             data_center: values.text("dataCenter")?.to_owned(),
+            chunk_bytes: values.mib("chunkSizeLimitMB"),
+            concurrent_writers: values.count("concurrentWriters"),
+            swap_dir: match values.os("cacheDirWrite").is_empty() {
+                true => folder("cacheDir", values)?,
+                false => folder("cacheDirWrite", values)?,
+            },
+            write_buffer_mib: values.count("writeBufferSizeMB"),
         })
     }
 }

@@ -1,104 +1,47 @@
 //! One file's changes on their way into its entry.
 //!
-//! Bytes go through three places: `extents` in memory, `uploading` while they
-//! are on their way, and the chunks of `edit` from then on. `saving` is the part
-//! of the edit that a flush has handed out and that the mount is about to save.
-//! A later place is older, so that a reader lays them over the entry from
-//! `saving` up to `extents`.
+//! Bytes go through three places: `blocks` while more may be written to them,
+//! `flights` while they are on their way to volume servers, and the chunks of
+//! `edit` from then on. `saving` is the part of the edit that a flush has handed
+//! out and that the mount is about to save. A later place is older, so that a
+//! reader lays them over the entry from `saving` up to `blocks`.
+//!
+//! A block of the file has one flight at a time, and flights of different blocks
+//! cannot overlap: so chunks enter the edit in whatever order they arrive, and
+//! what is newer still lies above what is older. What could not be uploaded goes
+//! back below what was written since, and waits for the next flush.
+
+mod flight;
+mod state;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use context::Context;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use seaweed::pb::FileChunk;
 
-use crate::extents::Extents;
-use crate::{Edit, Upload, WriteError};
+use crate::block::Block;
+use crate::writer::{Inside, LOOK, Room};
+use crate::{Edit, WriteError};
+use state::State;
 
-/// What a writer is told when it starts. Defaults are those of `weed mount`.
-#[derive(Debug, Clone)]
-pub struct WriterConfig {
-    /// `-chunkSizeLimitMB`: no chunk is larger.
-    pub chunk_bytes: usize,
-}
-
-impl Default for WriterConfig {
-    fn default() -> Self {
-        Self {
-            chunk_bytes: 2 << 20,
-        }
-    }
-}
-
-/// Bytes of one file that may wait in memory; more are uploaded by whoever writes them.
-const HELD_MAX: usize = 32 << 20;
 /// No file is larger (`i64::MAX`, as everywhere).
 const SIZE_MAX: u64 = i64::MAX as u64;
 /// Zeros are written in pieces of this size.
 const ZEROS: usize = 1 << 20;
 
-/// Writes the files of one mount. Cheap to clone; all clones are one.
-#[derive(Clone)]
-pub struct Writer(Arc<Inside>);
-
-struct Inside {
-    config: WriterConfig,
-    upload: Arc<dyn Upload>,
-}
-
-impl Writer {
-    /// A writer that stores chunks through `upload`.
-    pub fn new(config: WriterConfig, upload: Arc<dyn Upload>) -> Self {
-        Self(Arc::new(Inside { config, upload }))
-    }
-
-    /// The changes of one file, none so far. `path` is where the filer has it, for the rules
-    /// that decide where its chunks go.
-    pub fn file(&self, path: String) -> Dirty {
-        Dirty {
-            writer: self.clone(),
-            path: Mutex::new(path),
-            state: Mutex::default(),
-            upload: Mutex::new(()),
-        }
-    }
-
-    /// Stops what is done in the background. Called after the last flush.
-    pub fn close(&self) {}
-}
-
-impl std::fmt::Debug for Writer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer")
-            .field("config", &self.0.config)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Changes of one file that its entry does not have yet.
 #[derive(Debug)]
-pub struct Dirty {
-    writer: Writer,
+pub struct Dirty(Arc<Shared>);
+
+/// What a file shares with its flights.
+pub(crate) struct Shared {
+    writer: Arc<Inside>,
+    id: u64,
     path: Mutex<String>,
     state: Mutex<State>,
-    /// Held over an upload, so that chunks enter the edit in the order of their writing.
-    upload: Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    extents: Extents,
-    held: usize,
-    uploading: Vec<(u64, Bytes)>,
-    /// The file was cut here while `uploading` was on its way.
-    uploading_cut: Option<u64>,
-    edit: Edit,
-    saving: Option<Edit>,
-    /// `saving` and `edit` as one; made when asked for.
-    shown: Option<Arc<Edit>>,
-    version: u64,
-    error: Option<WriteError>,
+    landed: Condvar,
 }
 
 /// What lies over a file's entry.
@@ -113,44 +56,82 @@ pub struct Look {
 }
 
 impl Dirty {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
     /// The file has been renamed.
     pub fn set_path(&self, path: String) {
-        *self.path.lock() = path;
+        *self.0.path.lock() = path;
     }
 
     /// Whether the entry has everything.
     pub fn is_clean(&self) -> bool {
-        let state = self.state.lock();
-        let edits = state.edit.is_empty() && state.saving.is_none();
-        edits && state.extents.is_empty() && state.uploading.is_empty()
+        self.0.state.lock().is_clean()
     }
 
     /// The file's length, if its entry says `size`.
     pub fn size(&self, size: u64) -> u64 {
-        let state = self.state.lock();
-        let saved = state
-            .saving
-            .as_ref()
-            .map_or(size, |saving| saving.size(size));
-        state.edit.size(saved)
+        self.0.state.lock().size(size)
     }
 
     /// Takes `bytes` at `offset`.
     ///
     /// # Errors
-    /// [`WriteError`]; nothing of `bytes` is kept then.
+    /// [`WriteError`]; a part of `bytes` at its beginning may have been taken then.
     pub fn write(&self, ctx: &Context<'_>, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let end = offset.checked_add(bytes.len() as u64);
-        let end = end
-            .filter(|end| *end <= SIZE_MAX)
+        end.filter(|end| *end <= SIZE_MAX)
             .ok_or(WriteError::TooLarge)?;
-        if self.state.lock().held + bytes.len() > HELD_MAX {
-            self.upload_all(ctx, false)?;
+        let block = self.0.writer.config.chunk_bytes as u64;
+        let (mut at, mut rest) = (offset, bytes);
+        while !rest.is_empty() {
+            let room = (block - at % block).min(rest.len() as u64) as usize;
+            let (part, after) = rest.split_at(room);
+            self.write_block(ctx, at, part)?;
+            at += room as u64;
+            rest = after;
         }
-        let mut state = self.state.lock();
-        state.extents.write(offset, bytes);
-        state.held += bytes.len();
-        state.edit.end = state.edit.end.max(end);
+        self.0.writer.stats.bytes.add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn write_block(&self, ctx: &Context<'_>, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let inside = &self.0.writer;
+        let len = inside.config.chunk_bytes;
+        let index = offset / len as u64;
+        // A block that has a place in the swap file needs no memory.
+        let swapped = |state: &State| state.blocks.get(&index).is_some_and(Block::is_swapped);
+        let needs_none = swapped(&self.0.state.lock());
+        // The lock is not held while this waits.
+        let room = match needs_none {
+            true => None,
+            false => Some(inside.room(ctx, bytes.len())?),
+        };
+        let mut state = self.0.state.lock();
+        if state.is_at_rest() {
+            inside.register(self.0.id, Arc::downgrade(&self.0));
+        }
+        let block = state
+            .blocks
+            .entry(index)
+            .or_insert_with(|| Block::new(index * len as u64, len));
+        let (_grant, moved) = match room {
+            Some(Room::Memory(grant)) => (Some(grant), Ok(())),
+            Some(Room::Swap(slot)) => (None, block.swap_out(slot)),
+            None => (None, Ok(())),
+        };
+        let written = moved.and_then(|()| block.write(offset, bytes, &inside.budget));
+        let full = block.is_full();
+        if block.is_empty() {
+            state.blocks.remove(&index);
+        }
+        written.map_err(WriteError::swap)?;
+        state.edit.end = state.edit.end.max(offset + bytes.len() as u64);
+        // After a failure, the next flush decides.
+        if full && state.failure.is_none() {
+            self.0.seal(&mut state, index, false);
+        }
         Ok(())
     }
 
@@ -163,15 +144,8 @@ impl Dirty {
         if size > SIZE_MAX {
             return Err(WriteError::TooLarge);
         }
-        let mut state = self.state.lock();
-        state.extents.truncate(size);
-        for (offset, bytes) in &mut state.uploading {
-            let left = usize::try_from(size.saturating_sub(*offset)).unwrap_or(usize::MAX);
-            bytes.truncate(left);
-        }
-        state.uploading_cut = Some(state.uploading_cut.map_or(size, |cut| cut.min(size)));
-        state.edit.truncate(size);
-        state.changed();
+        let block = self.0.writer.config.chunk_bytes as u64;
+        self.0.state.lock().truncate(size, block);
         Ok(())
     }
 
@@ -180,7 +154,7 @@ impl Dirty {
     /// # Errors
     /// As for [`Dirty::write`]; a part of the range may be zero already.
     pub fn zero(&self, ctx: &Context<'_>, offset: u64, end: u64) -> Result<(), WriteError> {
-        let zeros = vec![0; ZEROS];
+        let zeros = vec![0; (end.saturating_sub(offset)).min(ZEROS as u64) as usize];
         let mut at = offset;
         while at < end {
             let len = (end - at).min(ZEROS as u64) as usize;
@@ -191,54 +165,48 @@ impl Dirty {
     }
 
     /// What lies over the entry in `[offset, end)`.
-    pub fn look(&self, offset: u64, end: u64) -> Look {
-        let mut state = self.state.lock();
-        let mut over = Extents::default();
-        for (start, bytes) in &state.uploading {
-            let from = offset.saturating_sub(*start).min(bytes.len() as u64) as usize;
-            let to = end.saturating_sub(*start).min(bytes.len() as u64) as usize;
-            over.write(*start + from as u64, &bytes[from..to.max(from)]);
-        }
-        for (start, bytes) in state.extents.within(offset, end) {
-            over.write(start, &bytes);
-        }
-        let version = state.version;
-        Look {
+    ///
+    /// # Errors
+    /// When the swap file cannot be read.
+    pub fn look(&self, offset: u64, end: u64) -> Result<Look, WriteError> {
+        let block = self.0.writer.config.chunk_bytes as u64;
+        let mut state = self.0.state.lock();
+        let over = state.over(offset, end, block).map_err(WriteError::swap)?;
+        Ok(Look {
+            version: state.version,
             edit: state.shown(),
-            version,
-            over: over.take(),
-        }
+            over,
+        })
     }
 
     /// Uploads all that was written so far, to disk with `durable`, and gives what has to be
     /// saved; `None` when there is nothing.
     ///
     /// # Errors
-    /// [`WriteError`]; what was not uploaded is kept and tried again by the next flush.
+    /// [`WriteError`]; what was not uploaded is kept and tried again by the next flush. After
+    /// an interruption it goes on in the background.
     pub fn flush(&self, ctx: &Context<'_>, durable: bool) -> Result<Option<Edit>, WriteError> {
-        self.upload_all(ctx, durable)?;
-        let mut state = self.state.lock();
-        let edit = std::mem::take(&mut state.edit);
-        let earlier = state.saving.take().unwrap_or_default();
-        let saving = earlier.then(&edit);
-        if saving.is_empty() {
-            return Ok(None);
+        let end = self.0.upload_all(ctx, durable)?;
+        if durable {
+            self.0.sync(ctx)?;
         }
-        state.saving = Some(saving.clone());
-        state.changed();
-        Ok(Some(saving))
+        let mut state = self.0.state.lock();
+        if state.is_at_rest() {
+            self.0.writer.unregister(self.0.id);
+        }
+        Ok(state.hand_out(end))
     }
 
     /// The edit of the last flush is in the entry.
     pub fn saved(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         state.saving = None;
         state.changed();
     }
 
     /// It is not: the next flush gives it again.
     pub fn not_saved(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         if let Some(saving) = state.saving.take() {
             state.edit = saving.then(&state.edit);
             state.changed();
@@ -247,92 +215,50 @@ impl Dirty {
 
     /// What an upload in the background failed with since this was last asked.
     pub fn take_error(&self) -> Option<WriteError> {
-        self.state.lock().error.take()
+        self.0.state.lock().error.take()
     }
 
     /// The file is gone: drops everything, and gives the chunks that no entry names.
     pub fn abandon(&self) -> Vec<FileChunk> {
-        let _uploading = self.upload.lock();
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
+        state.abandoned = true;
+        state.blocks.clear();
+        while !state.flights.is_empty() {
+            // Those that were not begun end at once, the others within their patience.
+            self.0.landed.wait_for(&mut state, LOOK);
+        }
+        self.0.writer.unregister(self.0.id);
         let state = std::mem::take(&mut *state);
         state.saving.unwrap_or_default().then(&state.edit).chunks
     }
+}
 
-    fn upload_all(&self, ctx: &Context<'_>, durable: bool) -> Result<(), WriteError> {
-        let _one = self.upload.lock();
-        let path = self.path.lock().clone();
-        {
-            let mut state = self.state.lock();
-            state.uploading = state.extents.take();
-            state.uploading_cut = None;
-            state.held = 0;
-        }
-        let mut done = Vec::new();
-        let parts = self.state.lock().uploading.clone();
-        let result = parts.iter().try_for_each(|(offset, bytes)| {
-            let mut at = *offset;
-            for part in bytes.chunks(self.writer.0.config.chunk_bytes) {
-                let stored = self.writer.0.upload.upload(ctx, &path, part, durable)?;
-                done.push(FileChunk {
-                    // `write` has checked that the end fits.
-                    offset: at.cast_signed(),
-                    size: part.len() as u64,
-                    ..stored
-                });
-                at += part.len() as u64;
-            }
-            Ok(())
-        });
-        let mut state = self.state.lock();
-        let reached = done.last().map_or(0, |chunk| {
-            chunk.offset.cast_unsigned().saturating_add(chunk.size)
-        });
-        let uploading = std::mem::take(&mut state.uploading);
-        if result.is_err() {
-            state.put_back(uploading, reached);
-        }
-        let mut arrived = Edit {
-            chunks: done,
-            ..Edit::default()
-        };
-        if let Some(cut) = state.uploading_cut.take() {
-            let end = state.edit.end;
-            arrived.truncate(cut);
-            state.edit.end = end;
-        }
-        state.edit.chunks.extend(arrived.chunks);
-        state.changed();
-        result
+impl Drop for Dirty {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.abandoned = true;
+        state.blocks.clear();
+        self.0.writer.unregister(self.0.id);
     }
 }
 
-impl State {
-    fn changed(&mut self) {
-        self.version += 1;
-        self.shown = None;
+impl Shared {
+    pub(crate) fn new(writer: Arc<Inside>, id: u64, path: String) -> Self {
+        Self {
+            writer,
+            id,
+            path: Mutex::new(path),
+            state: Mutex::default(),
+            landed: Condvar::new(),
+        }
     }
+}
 
-    fn shown(&mut self) -> Arc<Edit> {
-        if let Some(shown) = &self.shown
-            && shown.end == self.edit.end
-        {
-            return Arc::clone(shown);
-        }
-        let saving = self.saving.clone().unwrap_or_default();
-        let shown = Arc::new(saving.then(&self.edit));
-        self.shown = Some(Arc::clone(&shown));
-        shown
-    }
-
-    /// What was not uploaded goes back below what was written meanwhile.
-    fn put_back(&mut self, uploading: Vec<(u64, Bytes)>, reached: u64) {
-        let newer = self.extents.take();
-        for (offset, bytes) in uploading {
-            let skip = reached.saturating_sub(offset).min(bytes.len() as u64) as usize;
-            self.extents.write(offset + skip as u64, &bytes[skip..]);
-        }
-        for (offset, bytes) in newer {
-            self.extents.write(offset, &bytes);
-        }
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("path", &self.path)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,8 @@
 //! least so long. Two mounts that write different parts of a file both keep
 //! what they wrote.
 
+use std::collections::BTreeMap;
+
 use seaweed::pb::FileChunk;
 
 /// A change of a file's chunks and size.
@@ -56,7 +58,7 @@ impl Edit {
             stamp = stamp.saturating_add(1);
         }
         Applied {
-            chunks: all,
+            chunks: visible(all),
             size: self.size(size),
         }
     }
@@ -75,6 +77,11 @@ impl Edit {
             end: next.size(self.end),
             chunks,
         }
+    }
+
+    /// Its chunks, as far as they lie before `limit`.
+    pub(crate) fn clipped(&self, limit: u64) -> Vec<FileChunk> {
+        clip(&self.chunks, Some(limit))
     }
 
     /// The file is cut or made longer.
@@ -99,6 +106,51 @@ fn clip(chunks: &[FileChunk], cut: Option<u64>) -> Vec<FileChunk> {
         })
     });
     kept.collect()
+}
+
+/// The chunks without those of which nothing can be seen, in the same order.
+fn visible(chunks: Vec<FileChunk>) -> Vec<FileChunk> {
+    let mut newest_first: Vec<usize> = (0..chunks.len()).collect();
+    // Of equal stamps the later one wins or does not; both are kept.
+    newest_first.sort_by_key(|index| std::cmp::Reverse(chunks[*index].modified_ts_ns));
+    let mut covered: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut keep = vec![true; chunks.len()];
+    let mut waiting: Vec<(i64, i64)> = Vec::new();
+    let mut stamp = i64::MAX;
+    for index in newest_first {
+        let chunk = &chunks[index];
+        let size = i64::try_from(chunk.size).unwrap_or(i64::MAX);
+        let (start, end) = (chunk.offset, chunk.offset.saturating_add(size));
+        if chunk.modified_ts_ns < stamp {
+            stamp = chunk.modified_ts_ns;
+            for (start, end) in waiting.drain(..) {
+                cover(&mut covered, start, end);
+            }
+        }
+        let above = covered.range(..=start).next_back();
+        keep[index] = above.is_none_or(|(_, last)| *last < end);
+        // What a manifest shows may have holes.
+        if !chunk.is_chunk_manifest {
+            waiting.push((start, end));
+        }
+    }
+    let mut keep = keep.into_iter();
+    let mut chunks = chunks;
+    chunks.retain(|_| keep.next().unwrap_or(true));
+    chunks
+}
+
+/// Adds a range to sorted ones that neither overlap nor touch.
+fn cover(ranges: &mut BTreeMap<i64, i64>, mut start: i64, mut end: i64) {
+    while let Some((&first, &last)) = ranges.range(..=end).next_back() {
+        if last < start {
+            break;
+        }
+        ranges.remove(&first);
+        start = start.min(first);
+        end = end.max(last);
+    }
+    ranges.insert(start, end);
 }
 
 #[cfg(test)]

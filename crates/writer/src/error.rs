@@ -1,5 +1,8 @@
 //! Why written bytes could not be kept.
 
+use std::io;
+use std::sync::Arc;
+
 use context::Stopped;
 
 /// What a write, a flush or a background upload may end with.
@@ -20,9 +23,18 @@ pub enum WriteError {
     /// The time of the request ran out.
     #[error("not stored in time")]
     TimedOut,
+    /// The swap file fails.
+    #[error("swap file in -cacheDirWrite: {0}")]
+    Swap(Arc<io::Error>),
     /// Beyond the largest file there can be.
     #[error("file too large")]
     TooLarge,
+}
+
+impl WriteError {
+    pub(crate) fn swap(error: io::Error) -> Self {
+        Self::Swap(Arc::new(error))
+    }
 }
 
 impl From<Stopped> for WriteError {

@@ -26,13 +26,20 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod block;
+mod budget;
 mod dirty;
 mod edit;
 mod error;
-mod extents;
+mod stats;
+mod swap;
 mod upload;
+mod workers;
+mod writer;
 
-pub use dirty::{Dirty, Look, Writer, WriterConfig};
+pub use dirty::{Dirty, Look};
 pub use edit::{Applied, Edit};
 pub use error::WriteError;
-pub use upload::{FilerUpload, Placement, Upload};
+pub use stats::WriterStats;
+pub use upload::{FilerUpload, Placement, Upload, UploadConfig};
+pub use writer::{Writer, WriterConfig};

@@ -1,22 +1,33 @@
-//! Storing one chunk: a file id of the filer, and a POST to its volume server.
+//! Storing one chunk.
+//!
+//! [`FilerUpload`] asks the filer for an id (`assign`), brings the bytes into the
+//! form in which they are stored (`encode`), and puts them to the volume server.
+//! A server that fails gets the same id twice more, since what it may have taken
+//! of the first attempt is then the same needle; after that, and at once when the
+//! volume cannot be written to any more, the bytes go to another id. How long all
+//! this may take is the caller's deadline, except that a cluster without room is
+//! believed after a while: right after a server was lost, the master says the
+//! same.
 
+mod assign;
+mod encode;
+mod rules;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use context::Context;
+use context::{Context, Stopped};
+use fabric::http::{Access, Form, HttpStore, Kept, Place, StoreConfig, StoreError};
 use filer::Filer;
-use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use md5::{Digest as _, Md5};
-use seaweed::FileId;
-use seaweed::pb::{AssignVolumeRequest, FileChunk};
+use parking_lot::Mutex;
+use seaweed::jwt::SigningKey;
+use seaweed::pb::FileChunk;
 
 use crate::WriteError;
+use assign::{Assigner, Assignment, Ticket};
+use encode::Encoded;
 
 /// Stores chunks. Blocking; called from many threads at once.
 pub trait Upload: Send + Sync {
@@ -32,6 +43,13 @@ pub trait Upload: Send + Sync {
         data: &[u8],
         durable: bool,
     ) -> Result<FileChunk, WriteError>;
+
+    /// Has the volume servers put on disk what they have of `chunks`, which were stored for the
+    /// file at `path` without `durable`.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    fn sync(&self, ctx: &Context<'_>, path: &str, chunks: &[FileChunk]) -> Result<(), WriteError>;
 }
 
 /// Where new chunks shall go; what is empty the filer decides.
@@ -49,101 +67,155 @@ pub struct Placement {
     pub data_center: String,
 }
 
+/// What a [`FilerUpload`] is told.
+#[derive(Debug, Clone, Default)]
+pub struct UploadConfig {
+    /// Where chunks shall go.
+    pub placement: Placement,
+    /// `-volumeServerAccess`.
+    pub access: Access,
+    /// How HTTP is spoken.
+    pub store: StoreConfig,
+    /// `jwt.signing.key`, where this machine has it: it signs what an assignment's own token is
+    /// too old for.
+    pub write_key: Option<SigningKey>,
+}
+
 /// Uploads over HTTP to where the filer says.
 pub struct FilerUpload {
     filer: Filer,
-    runtime: tokio::runtime::Handle,
-    placement: Placement,
-    client: Client<HttpConnector, Full<Bytes>>,
+    config: UploadConfig,
+    assigner: Assigner,
+    store: HttpStore,
+    /// The newest assignment of each volume that was written to.
+    volumes: Mutex<HashMap<u32, Arc<Assignment>>>,
+    syncs: AtomicU64,
 }
 
-/// Tries before an upload has failed.
-const ATTEMPTS: usize = 3;
+/// Attempts with one id.
+const SAME_ID: u32 = 3;
+/// How long the filer may say that there is no room before it is believed.
+const FULL: Duration = Duration::from_secs(10);
+/// Pauses between attempts grow from here...
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// ...to here.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Volumes remembered; at 30 GB each, 65,536 hold 2 PB.
+const VOLUMES_MAX: usize = 65_536;
 
 impl FilerUpload {
     /// Asks `filer` on `runtime`.
-    pub fn new(filer: Filer, runtime: tokio::runtime::Handle, placement: Placement) -> Self {
+    pub fn new(filer: Filer, runtime: tokio::runtime::Handle, config: UploadConfig) -> Self {
         Self {
+            assigner: Assigner::new(filer.clone(), runtime, config.placement.clone()),
+            store: HttpStore::new(config.store.clone()),
             filer,
-            runtime,
-            placement,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            config,
+            volumes: Mutex::default(),
+            syncs: AtomicU64::new(0),
         }
     }
 
-    async fn store(&self, path: &str, data: Bytes, durable: bool) -> Result<FileChunk, WriteError> {
-        let request = AssignVolumeRequest {
-            count: 1,
-            collection: self.placement.collection.clone(),
-            replication: self.placement.replication.clone(),
-            ttl_sec: self.placement.ttl_sec,
-            data_center: self.placement.data_center.clone(),
-            path: path.to_owned(),
-            disk_type: self.placement.disk_type.clone(),
-            expected_data_size: data.len() as u64,
-            ..AssignVolumeRequest::default()
+    /// One attempt.
+    fn put(
+        &self,
+        ctx: &Context<'_>,
+        ticket: &Ticket,
+        encoded: &Encoded<'_>,
+        durable: bool,
+    ) -> Result<Kept, StoreError> {
+        let assignment = &ticket.assignment;
+        let form = Form {
+            gzip: encoded.declared_gzip(),
+            fsync: durable || assignment.fsync || self.always_syncs(assignment),
         };
-        let assigned = self.filer.assign_volume(request).await;
-        let assigned = assigned.map_err(|error| unassigned(&error.to_string()))?;
-        if !assigned.error.is_empty() {
-            return Err(unassigned(&assigned.error));
-        }
-        let failed = |reason: String| WriteError::Upload(format!("{}: {reason}", assigned.file_id));
-        let file_id: FileId = assigned
-            .file_id
-            .parse()
-            .map_err(|error| failed(format!("{error}")))?;
-        let location = assigned.location.clone().unwrap_or_default();
-        let digest = STANDARD.encode(Md5::digest(&data));
-        let sync = if durable || assigned.fsync {
-            "?fsync=true"
-        } else {
-            ""
+        self.at(assignment, ticket.delta, &assignment.auth, |place| {
+            self.store.put(ctx, place, form, &[encoded.bytes()])
+        })
+    }
+
+    fn at<T>(
+        &self,
+        assignment: &Assignment,
+        delta: u32,
+        token: &str,
+        act: impl FnOnce(&Place<'_>) -> T,
+    ) -> T {
+        let filer;
+        let (server, through_filer) = match &self.config.access {
+            Access::Direct => (assignment.url.as_str(), false),
+            Access::PublicUrl if assignment.public_url.is_empty() => {
+                (assignment.url.as_str(), false)
+            }
+            Access::PublicUrl => (assignment.public_url.as_str(), false),
+            Access::FilerProxy(_) => {
+                filer = self.filer.current().http();
+                (filer.as_str(), true)
+            }
         };
-        let mut post = Request::post(format!(
-            "http://{}/{}{sync}",
-            location.url, assigned.file_id
-        ))
-        .header(
-            "content-type",
-            format!("multipart/form-data; boundary={BOUNDARY}"),
-        );
-        if !assigned.auth.is_empty() {
-            post = post.header("authorization", format!("Bearer {}", assigned.auth));
+        act(&Place {
+            server,
+            through_filer,
+            base: assignment.base,
+            delta,
+            token,
+        })
+    }
+
+    /// Whether an assignment's volume could not be synced later: its token will be too old, and
+    /// there is no key to make another.
+    fn always_syncs(&self, assignment: &Assignment) -> bool {
+        !assignment.auth.is_empty() && self.config.write_key.is_none()
+    }
+
+    fn remember(&self, ticket: &Ticket) {
+        let mut volumes = self.volumes.lock();
+        let volume = ticket.assignment.base.volume;
+        let known = volumes.get(&volume);
+        if known.is_some_and(|known| Arc::ptr_eq(known, &ticket.assignment)) {
+            return;
         }
-        let mut body = Vec::with_capacity(data.len() + 512);
-        body.extend_from_slice(
-            format!(
-                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"chunk\"\r\n\
-                 Content-Type: application/octet-stream\r\nContent-MD5: {digest}\r\n\r\n"
-            )
-            .as_bytes(),
-        );
-        body.extend_from_slice(&data);
-        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-        let post = post
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| failed(error.to_string()))?;
-        let answer = self.client.request(post).await;
-        let answer = answer.map_err(|error| failed(error.to_string()))?;
-        let status = answer.status();
-        let text = answer.into_body().collect().await;
-        let text = text.map_err(|error| failed(error.to_string()))?.to_bytes();
-        if !status.is_success() {
-            let text = String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned();
-            return Err(failed(format!("{status}: {text}")));
+        if volumes.len() >= VOLUMES_MAX {
+            volumes.clear();
         }
-        Ok(FileChunk {
-            file_id: assigned.file_id.clone(),
-            fid: Some(file_id.into()),
-            e_tag: digest,
-            ..FileChunk::default()
+        volumes.insert(volume, Arc::clone(&ticket.assignment));
+    }
+
+    /// A server that is told to sync what it takes syncs all of its volume with it: a few bytes
+    /// are put under an id that is kept for this, and deleted.
+    fn sync_volume(&self, ctx: &Context<'_>, assignment: &Assignment) -> Result<(), WriteError> {
+        let token = match &self.config.write_key {
+            Some(key) => key.mint(assignment.base, SystemTime::now()),
+            None => assignment.auth.clone(),
+        };
+        // Bytes that it has already it would not have to write.
+        let mark = self.syncs.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let form = Form {
+            fsync: true,
+            ..Form::default()
+        };
+        let mut pause = PAUSE_MIN;
+        self.at(assignment, assignment.spare, &token, |place| {
+            loop {
+                match self.store.put(ctx, place, form, &[&mark]) {
+                    Ok(_) => break,
+                    Err(StoreError::Stopped(stopped)) => return Err(stopped.into()),
+                    Err(error @ StoreError::Refused { .. }) => return Err(failed(&error)),
+                    Err(error) => {
+                        if ctx.sleep(pause).is_err() {
+                            return Err(failed(&error));
+                        }
+                        pause = (pause * 2).min(PAUSE_MAX);
+                    }
+                }
+            }
+            if let Err(error) = self.store.delete(ctx, place) {
+                tracing::debug!(%error, "eight bytes are left in the volume");
+            }
+            Ok(())
         })
     }
 }
-
-/// Separates the parts of a body; the server looks for it only after a line break.
-const BOUNDARY: &str = "----riptide-6c1f0b5e2a7d4938b1d7";
 
 impl Upload for FilerUpload {
     fn upload(
@@ -153,47 +225,90 @@ impl Upload for FilerUpload {
         data: &[u8],
         durable: bool,
     ) -> Result<FileChunk, WriteError> {
-        let data = Bytes::copy_from_slice(data);
-        let mut last = WriteError::TimedOut;
-        for _ in 0..ATTEMPTS {
-            let stored = self.store(path, data.clone(), durable);
-            match self.runtime.block_on(ctx.run(stored))? {
-                Ok(chunk) => return Ok(chunk),
-                Err(error @ (WriteError::NoSpace(_) | WriteError::Refused(_))) => {
+        let encoded = encode::encode(data, path, self.filer.configuration().cipher)?;
+        let began = Instant::now();
+        let mut pause = PAUSE_MIN;
+        let mut last = None;
+        loop {
+            let ticket = self.assigner.take(ctx, path, encoded.bytes().len());
+            let stopped = match ticket {
+                Ok(ticket) => {
+                    for _ in 0..SAME_ID {
+                        let failure = match self.put(ctx, &ticket, &encoded, durable) {
+                            Ok(kept) => {
+                                self.remember(&ticket);
+                                return Ok(encoded.chunk(ticket.id(), data, kept.md5));
+                            }
+                            Err(StoreError::Stopped(stopped)) => {
+                                return Err(why(stopped, last));
+                            }
+                            Err(failure) => failure,
+                        };
+                        tracing::debug!(%failure, id = %ticket.id(), "chunk not stored");
+                        last = Some(failed(&failure));
+                        // It has said that it will not.
+                        if matches!(failure, StoreError::Refused { status, .. } if status != 429) {
+                            break;
+                        }
+                        ctx.sleep(pause)
+                            .map_err(|stopped| why(stopped, last.clone()))?;
+                        pause = (pause * 2).min(PAUSE_MAX);
+                    }
+                    self.assigner.drop_batch(&ticket);
+                    ctx.sleep(pause)
+                }
+                Err(error @ WriteError::Refused(_)) => return Err(error),
+                Err(WriteError::Interrupted) => return Err(WriteError::Interrupted),
+                Err(WriteError::TimedOut) => return Err(why(Stopped::TimedOut, last)),
+                Err(error @ WriteError::NoSpace(_)) if began.elapsed() >= FULL => {
                     return Err(error);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, path, "chunk not stored, trying elsewhere");
-                    last = error;
+                    tracing::debug!(%error, path, "no id for a chunk");
+                    last = Some(error);
+                    ctx.sleep(pause)
                 }
+            };
+            stopped.map_err(|stopped| why(stopped, last.clone()))?;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn sync(&self, ctx: &Context<'_>, _path: &str, chunks: &[FileChunk]) -> Result<(), WriteError> {
+        let volumes = chunks.iter().filter_map(|chunk| chunk.fid.as_ref());
+        let mut volumes: Vec<u32> = volumes.map(|fid| fid.volume_id).collect();
+        volumes.sort_unstable();
+        volumes.dedup();
+        for volume in volumes {
+            let assignment = self.volumes.lock().get(&volume).cloned();
+            let assignment = assignment.ok_or_else(|| {
+                WriteError::Upload(format!("volume {volume} is too long ago to be synced"))
+            })?;
+            if !assignment.fsync && !self.always_syncs(&assignment) {
+                self.sync_volume(ctx, &assignment)?;
             }
         }
-        Err(last)
+        Ok(())
     }
 }
 
 impl std::fmt::Debug for FilerUpload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FilerUpload")
-            .field("placement", &self.placement)
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }
 
-/// What the filer says when it gives no file id.
-fn unassigned(text: &str) -> WriteError {
-    let full = [
-        "no writable volumes",
-        "no free volumes",
-        "No writable",
-        "No free",
-    ];
-    if full.iter().any(|phrase| text.contains(phrase)) {
-        WriteError::NoSpace(text.to_owned())
-    } else if text.contains("read only") || text.contains("read-only") {
-        WriteError::Refused(text.to_owned())
-    } else {
-        WriteError::Upload(text.to_owned())
+fn failed(error: &StoreError) -> WriteError {
+    WriteError::Upload(error.to_string())
+}
+
+/// What kept the bytes from being stored says more than that time ran out.
+fn why(stopped: Stopped, last: Option<WriteError>) -> WriteError {
+    match (stopped, last) {
+        (Stopped::TimedOut, Some(last)) => last,
+        (stopped, _) => stopped.into(),
     }
 }
 
@@ -207,5 +322,9 @@ impl<T: Upload + ?Sized> Upload for Arc<T> {
         durable: bool,
     ) -> Result<FileChunk, WriteError> {
         (**self).upload(ctx, path, data, durable)
+    }
+
+    fn sync(&self, ctx: &Context<'_>, path: &str, chunks: &[FileChunk]) -> Result<(), WriteError> {
+        (**self).sync(ctx, path, chunks)
     }
 }

@@ -174,7 +174,7 @@ impl Mount {
         let file = &handle.file;
         let look = file
             .dirty
-            .look(offset, offset.saturating_add(u64::from(size)));
+            .look(offset, offset.saturating_add(u64::from(size)))?;
         if look.edit.is_empty() {
             return self.read_content(ctx, content, handle, offset, size, reply);
         }
@@ -315,6 +315,8 @@ impl Mount {
 enum DataError {
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Written(#[from] writer::WriteError),
     #[error("{name} is only in cloud storage, and the filer cannot fetch it: {reason}")]
     Remote { name: String, reason: String },
 }

@@ -118,7 +118,7 @@ pub static METADATA: Section = Section {
             ),
         Flag::int("cacheDirMaxEntries", 0, MANY)
             .default("100000")
-            .help("Folders with more entries are listed from the filer each time; 0 sets no limit."),
+            .help("Folders with more entries are listed from the filer each time; 0 for 256 MiB and 4 GiB."),
         Flag::int("dirIdleEvictSec", 0, u32::MAX as i64)
             .default("600")
             .help("Seconds after which the listing of an idle folder is dropped; 0 keeps it."),
@@ -211,18 +211,15 @@ pub static WRITING: Section = Section {
     flags: &[
         Flag::int("chunkSizeLimitMB", 1, MAX_MIB)
             .default("2")
-            .help("Largest chunk in MiB that is written.")
-            .ignored(READ_ONLY),
-        Flag::int("concurrentWriters", 0, MANY)
+            .help("Largest chunk in MiB that is written."),
+        Flag::int("concurrentWriters", 1, MANY)
             .default("128")
-            .help("How many chunks are uploaded at a time.")
-            .ignored(READ_ONLY),
+            .help("How many chunks are uploaded at a time."),
         Flag::folder("cacheDirWrite")
-            .help("Folder for data that waits to be uploaded.")
-            .ignored(READ_ONLY),
-        Flag::int("writeBufferSizeMB", 0, MAX_MIB)
-            .help("Memory and disk in MiB for data that waits to be uploaded; 0 sets no limit.")
-            .ignored(READ_ONLY),
+            .help("Folder for data that waits to be uploaded; -cacheDir if empty."),
+        Flag::int("writeBufferSizeMB", 0, MAX_MIB).help(
+            "Memory and disk in MiB for data that waits to be uploaded; 0 for 256 MiB and 4 GiB.",
+        ),
         Flag::int("metadataFlushSeconds", 0, MANY)
             .default("120")
             .help("Seconds after which the metadata of an open file is saved; 0 turns it off.")
