@@ -16,3 +16,4 @@ mod semantics;
 mod statistics;
 mod stock;
 mod volume_restart;
+mod writing;
