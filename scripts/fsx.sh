@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs fsx (the crate, 0.3.2) on a mount of a throw-away cluster: OPS operations
+# (default 10,000) for each of SEEDS (default "1 2 3") and each mode:
+#   buffered  reads and writes through the page cache
+#   mapped    shared mappings too, and the cache dropped now and then
+#   reopen    the file closed and opened again all the time
+# What it leaves is compared with what the filer serves.
+# usage: scripts/fsx.sh MOUNT_POINT FILER_HTTP
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+mount=${1:?a mount point}
+filer=${2:?host:port of its filer}
+ops=${OPS:-10000}
+seeds=${SEEDS:-1 2 3}
+fsx=.tools/cargo/bin/fsx
+[[ -x $fsx ]] || cargo install --root .tools/cargo --version 0.3.2 fsx
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+weights() {
+    case $1 in
+    buffered) printf 'mapread = 0\nmapwrite = 0\n' ;;
+    mapped) printf 'invalidate = 1\n' ;;
+    reopen) printf 'mapread = 0\nmapwrite = 0\nclose_open = 10\n' ;;
+    esac
+}
+
+failed=0
+runs=0
+for mode in buffered mapped reopen; do
+    {
+        printf 'flen = 1048576\n[weights]\n'
+        weights "$mode"
+    } >"$work/$mode.toml"
+    for seed in $seeds; do
+        name=fsx.$mode.$seed
+        runs=$((runs + 1))
+        if "$fsx" -q -f "$work/$mode.toml" -S "$seed" -N "$ops" -P "$work" "$mount/$name" >"$work/log" 2>&1 &&
+            curl -sf "http://$filer/$name" | cmp - "$mount/$name"; then
+            echo "ok   $name: $ops operations"
+        else
+            echo "FAIL $name"
+            tail -n 30 "$work/log"
+            failed=$((failed + 1))
+        fi
+    done
+done
+echo "$runs runs, $failed failed"
+[[ $failed == 0 ]]
