@@ -4,13 +4,15 @@
 #   buffered  reads and writes through the page cache
 #   mapped    shared mappings too, and the cache dropped now and then
 #   reopen    the file closed and opened again all the time
-# What it leaves is compared with what the filer serves.
-# usage: scripts/fsx.sh MOUNT_POINT FILER_HTTP
+# What it leaves is compared with what another mount of the same tree shows. (Not
+# with a GET from the filer: 4.48 moves bytes behind some holes, and stock mounts
+# show the same as ours.)
+# usage: scripts/fsx.sh MOUNT_POINT OTHER_MOUNT_POINT
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mount=${1:?a mount point}
-filer=${2:?host:port of its filer}
+other=${2:?another mount point}
 ops=${OPS:-10000}
 seeds=${SEEDS:-1 2 3}
 fsx=.tools/cargo/bin/fsx
@@ -20,6 +22,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 weights() {
+    printf 'fsync = 1\nfdatasync = 1\nposix_fallocate = 2\npunch_hole = 5\nsendfile = 3\ncopy_file_range = 3\n'
     case $1 in
     buffered) printf 'mapread = 0\nmapwrite = 0\n' ;;
     mapped) printf 'invalidate = 1\n' ;;
@@ -38,7 +41,7 @@ for mode in buffered mapped reopen; do
         name=fsx.$mode.$seed
         runs=$((runs + 1))
         if "$fsx" -q -f "$work/$mode.toml" -S "$seed" -N "$ops" -P "$work" "$mount/$name" >"$work/log" 2>&1 &&
-            curl -sf "http://$filer/$name" | cmp - "$mount/$name"; then
+            sleep 0.2 && cmp "$other/$name" "$mount/$name"; then
             echo "ok   $name: $ops operations"
         else
             echo "FAIL $name"
