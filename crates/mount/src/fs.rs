@@ -176,5 +176,6 @@ fn new_name(name: &OsStr) -> Result<&str, Errno> {
 fn signature() -> i32 {
     use std::hash::{BuildHasher as _, RandomState};
     let random = RandomState::new().hash_one(std::process::id());
-    (random as i32).max(1)
+    // Odd, so never 0.
+    random as i32 | 1
 }

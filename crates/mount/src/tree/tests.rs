@@ -80,6 +80,7 @@ fn event(old: Option<Placed>, new: Option<(Placed, Arc<Entry>)>, ts_ns: i64) -> 
         new,
         ts_ns,
         same_clock: true,
+        ours: false,
     }
 }
 
