@@ -243,7 +243,11 @@ impl Tree {
         if let Some(replaced) = self.take_child(parent, &new.name) {
             // A rename that was seen before its event (by a look-up) is no replacement.
             node = node.or(replaced.node);
+            let linked = self.link_of(&replaced);
             self.unname(parent, &new.name, &replaced);
+            if let Some(id) = linked.filter(|_| replaced.node != node) {
+                self.doubt_links(&id);
+            }
             if let Some(gone) = replaced.node.filter(|gone| Some(*gone) != node) {
                 self.told.push(Invalidation::Attr(gone));
             }
