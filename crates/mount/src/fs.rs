@@ -45,6 +45,7 @@ pub struct Mount {
     files: Handles<FileHandle>,
     dirs: Handles<DirHandle>,
     capacity: Capacity,
+    quota: quota::Quota,
     follower: Follower,
 }
 
@@ -105,6 +106,7 @@ impl Mount {
             files: Handles::new(),
             dirs: Handles::new(),
             capacity: Capacity::default(),
+            quota: quota::Quota::default(),
             follower,
         })
     }

@@ -148,6 +148,10 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
     }
 }
 
+/// No larger chunk is made, whatever `-chunkSizeLimitMB` says: volume servers refuse files of more
+/// than 256 MiB unless they are told otherwise, and readers fetch chunks whole.
+const CHUNK_MAX: usize = 128 << 20;
+
 fn writer(options: &MountOptions, filer: &Filer) -> Writer {
     let placement = Placement {
         collection: options.tree.collection.clone(),
@@ -158,7 +162,12 @@ fn writer(options: &MountOptions, filer: &Filer) -> Writer {
     };
     let runtime = tokio::runtime::Handle::current();
     let upload = FilerUpload::new(filer.clone(), runtime, placement);
-    Writer::new(WriterConfig::default(), Arc::new(upload))
+    let config = WriterConfig {
+        chunk_bytes: usize::try_from(options.data.chunk_bytes)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_MAX),
+    };
+    Writer::new(config, Arc::new(upload))
 }
 
 /// What tells the file ids of one cluster from those of another. A filer's signature is kept in
@@ -186,6 +195,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         read_only: options.point.read_only,
         default_permissions: options.point.default_permissions,
         ttl_seconds: options.tree.ttl_seconds,
+        quota_bytes: options.tree.quota_bytes,
         collection: options.tree.collection.clone(),
         replication: options.tree.replication.clone(),
         disk_type: options.tree.disk.clone(),

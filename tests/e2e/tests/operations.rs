@@ -1,5 +1,5 @@
 //! Every operation that changes the tree does what it does on a local file system: the same
-//! result or the same error number, and the same tree afterwards (docs/SEMANTICS.md, section 8).
+//! result or the same error number, and the same tree afterwards (docs/SEMANTICS.md, sections 8 and 10).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

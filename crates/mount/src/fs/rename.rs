@@ -210,7 +210,7 @@ impl Mount {
                 .await
         };
         let stored: filer::Stamped<pb::Entry> = match core.remote.ask(ctx, touched) {
-            Ok(filer::Updated::Done(stored)) => stored,
+            Ok(filer::Updated::Done(stored)) => *stored,
             // Somebody writes the file: that changes its times anyway.
             Ok(filer::Updated::Conflict) => {
                 let asked = core.remote.ask(ctx, filer.lookup(directory, to.1));

@@ -85,6 +85,7 @@ impl Mount {
         file.dirty
             .write(&ctx, offset, write.data)
             .map_err(|error| self.core.write_failed(file.node, &error))?;
+        self.quota.wrote(write.data.len() as u64);
         let appended_to = append.then_some(size);
         file.wrote(SystemTime::now(), appended_to, write.kill_suidgid);
         if offset != write.offset {
