@@ -78,7 +78,7 @@ const STEPS: &[Step] = &[
         OpenOptions::new()
             .mode(0o640)
             .write(true)
-            .create(true)
+            .create_new(true)
             .open(d.join("moded"))
             .map(drop)
     }),
@@ -217,7 +217,7 @@ const STEPS: &[Step] = &[
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            .create_new(true)
             .open(d.join("gone"))?;
         file.write_all(&[1; 300_000])?;
         file.sync_all()?;
