@@ -86,6 +86,7 @@ mod tests {
             retry: Duration::from_secs(1),
             access: VolumeServerAccess::Direct,
             data_center: String::new(),
+            chunk_bytes: 1 << 21,
         }
     }
 
