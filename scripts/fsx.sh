@@ -7,19 +7,52 @@
 # What it leaves is compared with what another mount of the same tree shows. (Not
 # with a GET from the filer: 4.48 moves bytes behind some holes, and stock mounts
 # show the same as ours.)
-# usage: scripts/fsx.sh MOUNT_POINT OTHER_MOUNT_POINT
+# usage: scripts/fsx.sh, after a build
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mount=${1:?a mount point}
-other=${2:?another mount point}
 ops=${OPS:-10000}
 seeds=${SEEDS:-1 2 3}
 fsx=.tools/cargo/bin/fsx
 [[ -x $fsx ]] || cargo install --root .tools/cargo --version 0.3.2 fsx
 
+riptide=${RIPTIDE_BIN:-${CARGO_TARGET_DIR:-target}/debug/riptide}
+
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+mount=$work/mount
+other=$work/other
+mkdir "$mount" "$other" "$work/cache"
+started=()
+
+finish() {
+    for pid in "${started[@]}"; do
+        kill -INT "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap finish EXIT
+
+# Waits until something is mounted on $1.
+mounted() {
+    for _ in {1..300}; do
+        mountpoint -q "$1" && return
+        sleep 0.1
+    done
+    echo "nothing is mounted on $1:"
+    cat "$work"/*.log
+    exit 1
+}
+
+# Background jobs of a script ignore SIGINT; `env` gives it back to them.
+env --default-signal=INT "$riptide" dev -files=1 -dir="$mount" >"$work/dev.log" 2>&1 &
+started+=($!)
+mounted "$mount"
+filer=$(findmnt -no SOURCE "$mount")
+env --default-signal=INT "$riptide" mount -filer="${filer%:/}" -dir="$other" \
+    -cacheDir="$work/cache" >"$work/other.log" 2>&1 &
+started=($! "${started[@]}")
+mounted "$other"
 
 weights() {
     printf 'fsync = 1\nfdatasync = 1\nposix_fallocate = 2\npunch_hole = 5\nsendfile = 3\ncopy_file_range = 3\n'

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Installs what building and testing Riptide needs and is not there yet: system
-# packages by apt, and the SeaweedFS binary into .tools, which git ignores.
+# packages by apt, and into .tools, which git ignores, the SeaweedFS binary and
+# the POSIX test suite.
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly SEAWEEDFS_VERSION=4.48
 readonly WEED=.tools/weed/bin/weed
+readonly PJDFSTEST_VERSION=0.2.2
+readonly PJDFSTEST=.tools/cargo/bin/pjdfstest
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -61,6 +64,15 @@ install_weed() {
     "$WEED" version | grep "^version"
 }
 
+# The POSIX conformance suite, which a test runs on the mount.
+install_pjdfstest() {
+    [[ -x $PJDFSTEST ]] && return
+    has cargo || return 0
+    say "installing pjdfstest $PJDFSTEST_VERSION into .tools/cargo"
+    cargo install --quiet --locked --root .tools/cargo --version "$PJDFSTEST_VERSION" pjdfstest ||
+        die "cargo could not install pjdfstest $PJDFSTEST_VERSION"
+}
+
 check_machine() {
     has cargo || die "no cargo: install a Rust toolchain (https://rustup.rs), then run this again"
     [[ -e /dev/fuse ]] ||
@@ -73,3 +85,4 @@ check_machine() {
 install_packages
 install_weed
 check_machine
+install_pjdfstest

@@ -31,7 +31,7 @@ pub enum Condition<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Created {
     /// The name is there now, with this entry.
-    Done(Stamped<pb::Entry>),
+    Done(Box<Stamped<pb::Entry>>),
     /// The name was there already.
     Exists,
     /// The filer refuses names of this length.
@@ -44,7 +44,7 @@ pub enum Created {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Updated {
     /// The entry is stored, like this: the filer may have folded its chunks.
-    Done(Stamped<pb::Entry>),
+    Done(Box<Stamped<pb::Entry>>),
     /// The condition does not hold.
     Conflict,
 }
@@ -109,12 +109,12 @@ impl Filer {
             })
             .await?;
         match answer.error_code() {
-            Code::Ok if answer.error.is_empty() => Ok(Created::Done(stored(
+            Code::Ok if answer.error.is_empty() => Ok(Created::Done(Box::new(stored(
                 entry,
                 answer.metadata_event,
                 answer.log_ts_ns,
                 answer.log_signature,
-            ))),
+            )))),
             Code::EntryAlreadyExists => Ok(Created::Exists),
             Code::EntryNameTooLong => Ok(Created::NameTooLong),
             Code::ParentIsFile | Code::ExistingIsDirectory | Code::ExistingIsFile => {
@@ -148,12 +148,12 @@ impl Filer {
             };
             let mut client = attempt.client();
             match attempt.unary(client.update_entry(request)).await {
-                Ok(answer) => Ok(Some(Updated::Done(stored(
+                Ok(answer) => Ok(Some(Updated::Done(Box::new(stored(
                     entry,
                     answer.metadata_event,
                     answer.log_ts_ns,
                     answer.log_signature,
-                )))),
+                ))))),
                 Err(status) if status.code() == tonic::Code::FailedPrecondition => {
                     Ok(Some(Updated::Conflict))
                 }

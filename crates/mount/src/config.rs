@@ -34,6 +34,9 @@ pub struct MountConfig {
     pub read_only: bool,
     /// `-defaultPermissions`: the kernel checks permissions. Otherwise they are checked here.
     pub default_permissions: bool,
+    /// `-collectionQuotaMB`, in bytes: when the collection takes more, nothing can be written; 0
+    /// for no quota.
+    pub quota_bytes: u64,
     /// `-ttl` in seconds, for new files; 0 for none.
     pub ttl_seconds: u32,
     /// `-collection`, for statfs.
@@ -65,6 +68,7 @@ impl Default for MountConfig {
             df_logical: false,
             read_only: false,
             default_permissions: true,
+            quota_bytes: 0,
             ttl_seconds: 0,
             collection: String::new(),
             replication: String::new(),

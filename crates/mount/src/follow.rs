@@ -11,6 +11,10 @@
 //! - **Resumed with a gap**: everything known is doubted and asked for anew.
 //!   Files that are open are asked for at once, because the kernel reads
 //!   their pages without telling us.
+//!
+//! A rename over a name that exists is two events, the first of which removes
+//! it. Nobody shall see the moment between the two, so a removal is held back
+//! until the next event tells what it was, or for [`HOLD`].
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +31,9 @@ use crate::tree::{Moved, Placed};
 
 /// How long a broken stream is believed to come back before names are doubted.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a removal may turn out to be the first half of a replacement: the filer sends both
+/// in one go.
+const HOLD: Duration = Duration::from_millis(10);
 /// How often idle listings are looked for and sizes are counted.
 const SWEEP: Duration = Duration::from_secs(10);
 /// What asking for one open file after a gap may take.
@@ -62,8 +69,19 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
         since_ns,
     });
     let (mut whole, mut started) = (false, false);
+    let mut held: Option<Event> = None;
     loop {
-        let notice = if whole || !core.tree.read().is_trusted() {
+        let notice = if held.is_some() {
+            match tokio::time::timeout(HOLD, stream.next()).await {
+                Ok(notice) => notice,
+                Err(_) => {
+                    held.take()
+                        .into_iter()
+                        .for_each(|event| apply(&core, event));
+                    continue;
+                }
+            }
+        } else if whole || !core.tree.read().is_trusted() {
             stream.next().await
         } else {
             match tokio::time::timeout(GRACE, stream.next()).await {
@@ -75,9 +93,22 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
                 }
             }
         };
+        let replaces = match (&held, &notice) {
+            (Some(held), Some(Notice::Event(event))) => is_replaced(held, event),
+            _ => false,
+        };
+        if !replaces && let Some(event) = held.take() {
+            apply(&core, event);
+        }
         match notice {
             None => return,
-            Some(Notice::Event(event)) => apply(&core, *event),
+            Some(Notice::Event(event)) if event.old.is_some() && event.new.is_none() => {
+                held = Some(*event);
+            }
+            Some(Notice::Event(event)) => {
+                held = None;
+                apply(&core, *event);
+            }
             Some(Notice::Alive { .. }) => {}
             Some(Notice::Lost { reason }) => {
                 tracing::info!(reason, "the stream of filer events broke");
@@ -99,6 +130,18 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
             }
         }
     }
+}
+
+/// Whether `next` moves something else to the name that `removal` takes away.
+fn is_replaced(removal: &Event, next: &Event) -> bool {
+    let (Some(old), Some(_), Some(new)) = (&removal.old, &next.old, &next.new) else {
+        return false;
+    };
+    let directory = match next.new_parent_path.as_str() {
+        "" => &next.directory,
+        moved => moved,
+    };
+    *directory == removal.directory && new.name == old.name
 }
 
 fn apply(core: &Core, event: Event) {

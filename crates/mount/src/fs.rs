@@ -45,6 +45,7 @@ pub struct Mount {
     files: Handles<FileHandle>,
     dirs: Handles<DirHandle>,
     capacity: Capacity,
+    quota: quota::Quota,
     follower: Follower,
 }
 
@@ -105,6 +106,7 @@ impl Mount {
             files: Handles::new(),
             dirs: Handles::new(),
             capacity: Capacity::default(),
+            quota: quota::Quota::default(),
             follower,
         })
     }
@@ -176,5 +178,6 @@ fn new_name(name: &OsStr) -> Result<&str, Errno> {
 fn signature() -> i32 {
     use std::hash::{BuildHasher as _, RandomState};
     let random = RandomState::new().hash_one(std::process::id());
-    (random as i32).max(1)
+    // Odd, so never 0.
+    random as i32 | 1
 }

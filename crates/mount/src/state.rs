@@ -205,11 +205,14 @@ impl Core {
     /// A node as LOOKUP and READDIRPLUS answer it.
     pub(crate) fn reply(&self, known: &Known) -> Reply {
         let ttl = self.ttl(known.fresh);
-        let attr = self.attr_in(&self.tree.read(), known.node, &known.content);
+        let tree = self.tree.read();
+        let attr = self.attr_in(&tree, known.node, &known.content);
+        let uncounted = self.config.dir_nlink && tree.is_partly_known(known.node);
         Reply {
             node: known.node,
             entry_ttl: ttl,
-            attr_ttl: ttl,
+            // Whoever wants to know how many subdirectories there are asks for the attributes.
+            attr_ttl: if uncounted { Duration::ZERO } else { ttl },
             attr,
         }
     }

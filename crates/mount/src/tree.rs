@@ -534,21 +534,23 @@ impl Tree {
         node: Option<NodeId>,
         fence: i64,
     ) {
-        let linked = entry.as_ref().and_then(|entry| entry.hard_link_id.clone());
-        let Some(dir) = self.dir_mut(parent) else {
-            return;
-        };
         let child = Child {
             entry,
             node,
             fence,
             ours: false,
         };
+        let group = self.link_of(&child);
+        let Some(dir) = self.dir_mut(parent) else {
+            return;
+        };
         let old = dir.children.insert(Arc::clone(name), child);
-        if let Some(old) = old {
+        if let Some(old) = old
+            && self.link_of(&old) != group
+        {
             self.unlink_name(&old, parent, name);
         }
-        if let Some(id) = linked {
+        if let Some(id) = group {
             let names = self.link_names.entry(id).or_default();
             names.insert((parent, Arc::clone(name)));
         }

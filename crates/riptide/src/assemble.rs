@@ -150,6 +150,10 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
     }
 }
 
+/// No larger chunk is made, whatever `-chunkSizeLimitMB` says: volume servers refuse files of more
+/// than 256 MiB unless they are told otherwise, and readers fetch chunks whole.
+const CHUNK_MAX: usize = 128 << 20;
+
 fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow::Result<Writer> {
     let placement = Placement {
         collection: options.tree.collection.clone(),
@@ -172,7 +176,9 @@ fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow:
     let upload = FilerUpload::new(filer.clone(), runtime, upload);
     let data = &options.data;
     let config = WriterConfig {
-        chunk_bytes: usize::try_from(data.chunk_bytes).unwrap_or(usize::MAX),
+        chunk_bytes: usize::try_from(data.chunk_bytes)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_MAX),
         uploads: data.concurrent_writers,
         swap_dir: data.swap_dir.clone(),
         ..WriterConfig::default()
@@ -206,6 +212,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         read_only: options.point.read_only,
         default_permissions: options.point.default_permissions,
         ttl_seconds: options.tree.ttl_seconds,
+        quota_bytes: options.tree.quota_bytes,
         collection: options.tree.collection.clone(),
         replication: options.tree.replication.clone(),
         disk_type: options.tree.disk.clone(),

@@ -51,13 +51,15 @@ pub struct TreeOptions {
     pub path: String,
     /// `-includeSystemEntries`.
     pub include_system_entries: bool,
-    /// `-collection`, for df; empty for all.
+    /// `-collection`, for new files and df; empty for the filer's choice, and all.
     pub collection: String,
-    /// `-replication`, for df; empty or three digits.
+    /// `-collectionQuotaMB`, in bytes; 0 for none.
+    pub quota_bytes: u64,
+    /// `-replication`, for new files and df; empty or three digits.
     pub replication: String,
-    /// `-disk`, for df.
+    /// `-disk`, for new files and df.
     pub disk: String,
-    /// `-ttl` in seconds, for df; 0 for none.
+    /// `-ttl` in seconds, for new files and df; 0 for none.
     pub ttl_seconds: u32,
     /// `-df.logical`.
     pub df_logical: bool,
@@ -210,6 +212,7 @@ impl TreeOptions {
             path: filer_path(values.text("filer.path")?)?,
             include_system_entries: values.switch("includeSystemEntries"),
             collection: values.text("collection")?.to_owned(),
+            quota_bytes: values.mib("collectionQuotaMB"),
             replication: replication(values.text("replication")?)?,
             disk: values.text("disk")?.to_owned(),
             ttl_seconds: values.count("ttl"),

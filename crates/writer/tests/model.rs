@@ -37,7 +37,7 @@ impl Upload for Memory {
     ) -> Result<FileChunk, WriteError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_micros(number * 7919 % 300));
-        if self.failing.load(Ordering::Relaxed) && number % 3 != 0 {
+        if self.failing.load(Ordering::Relaxed) && !number.is_multiple_of(3) {
             return Err(WriteError::Upload("told to fail".to_owned()));
         }
         assert!(!data.is_empty() && data.len() <= CHUNK);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod attributes;
+mod conformance;
 mod directories;
 mod disk_cache;
 mod fail_over;
@@ -9,11 +10,13 @@ mod filer_restart;
 mod freshness;
 mod kinds;
 mod lifecycle;
+mod operations;
 mod options;
 mod protected;
 mod read_only;
 mod semantics;
 mod statistics;
 mod stock;
+mod two_mounts;
 mod volume_restart;
 mod writing;

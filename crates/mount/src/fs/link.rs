@@ -83,7 +83,7 @@ impl Mount {
         };
         let made = self.create_at(&ctx, parent, &question, new);
         let (entry, fence) = match made {
-            Ok(made) => made,
+            Ok(made) => (made.entry, made.fence),
             Err(errno) => {
                 // The other name was not made: the number goes back to what it was.
                 let mut back = before.clone();

@@ -46,7 +46,7 @@ impl Mount {
             _ => 0,
         };
         let birth = birth(req, kind, mode, rdev, "");
-        let known = self.make(req, parent, new_name(name)?, birth)?;
+        let (known, _) = self.make(req, parent, new_name(name)?, birth)?;
         Ok(self.core.reply(&known))
     }
 
@@ -58,7 +58,7 @@ impl Mount {
         mode: u32,
     ) -> Result<Reply, Errno> {
         let birth = birth(req, Kind::Directory, mode, 0, "");
-        let known = self.make(req, parent, new_name(name)?, birth)?;
+        let (known, _) = self.make(req, parent, new_name(name)?, birth)?;
         Ok(self.core.reply(&known))
     }
 
@@ -72,7 +72,7 @@ impl Mount {
         // The filer's protocol has texts in UTF-8.
         let target = target.to_str().ok_or(Errno::EILSEQ)?;
         let birth = birth(req, Kind::Symlink, 0o777, 0, target);
-        let known = self.make(req, parent, new_name(name)?, birth)?;
+        let (known, _) = self.make(req, parent, new_name(name)?, birth)?;
         Ok(self.core.reply(&known))
     }
 
@@ -90,8 +90,8 @@ impl Mount {
         let birth = birth(req, Kind::Regular, mode, 0, "");
         for _ in 0..ATTEMPTS_MAX {
             match self.make(req, parent, name, birth) {
-                Ok(known) => {
-                    let opened = self.open_made(&known, flags);
+                Ok((known, raw)) => {
+                    let opened = self.open_made(&known, raw, flags);
                     return Ok((self.core.reply(&known), opened));
                 }
                 Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
@@ -118,14 +118,14 @@ impl Mount {
         Err(Errno::EAGAIN)
     }
 
-    /// Makes a name; one lookup is counted.
+    /// Makes a name; one lookup is counted. Also gives the entry as the filer has it.
     fn make(
         &self,
         req: Request<'_>,
         parent: NodeId,
         name: &str,
         mut birth: Birth<'_>,
-    ) -> Result<Known, Errno> {
+    ) -> Result<(Known, pb::Entry), Errno> {
         let core = &self.core;
         let ctx = core.context(req);
         self.core.may_change_dir(&ctx, req, parent)?;
@@ -154,10 +154,10 @@ impl Mount {
             return Err(Errno::EPERM);
         }
         let entry = birth.entry(&question.directory, name, SystemTime::now(), &core.config);
-        let (entry, fence) = self.create_at(&ctx, parent, &question, entry)?;
+        let Made { raw, entry, fence } = self.create_at(&ctx, parent, &question, entry)?;
         let known = core.change(|tree| tree.made(parent, name, &question, entry, fence));
         core.touch_dir(parent);
-        known.ok_or(Errno::ESTALE)
+        known.map(|known| (known, raw)).ok_or(Errno::ESTALE)
     }
 
     /// Has the filer make the entry.
@@ -167,7 +167,7 @@ impl Mount {
         parent: NodeId,
         question: &Question,
         entry: pb::Entry,
-    ) -> Result<(Arc<Entry>, i64), Errno> {
+    ) -> Result<Made, Errno> {
         let core = &self.core;
         let directory = &question.directory;
         let asked = core.remote.filer.create(directory, &entry, core.signature);
@@ -175,15 +175,23 @@ impl Mount {
         match answer {
             Ok(Created::Done(made)) => {
                 let fence = core.stamp_of(&made);
-                let parsed = core.parse(directory, made.value).ok_or(Errno::EIO)?;
-                Ok((Arc::new(parsed), fence))
+                let parsed = core.parse(directory, made.value.clone());
+                Ok(Made {
+                    raw: made.value,
+                    entry: Arc::new(parsed.ok_or(Errno::EIO)?),
+                    fence,
+                })
             }
             Ok(Created::Exists) => {
                 // It may be our own, made by an attempt whose answer was lost.
                 let found = core.ask(ctx, directory, &entry.name);
                 let inode = entry.attributes.as_ref().map(|it| it.inode);
                 match found {
-                    Ok(Some((found, fence))) if Some(found.inode) == inode => Ok((found, fence)),
+                    Ok(Some((found, fence))) if Some(found.inode) == inode => Ok(Made {
+                        raw: entry,
+                        entry: found,
+                        fence,
+                    }),
                     _ => Err(Errno::EEXIST),
                 }
             }
@@ -195,6 +203,16 @@ impl Mount {
             }
         }
     }
+}
+
+/// A name that was made.
+pub(super) struct Made {
+    /// Its entry as the filer has it.
+    pub(super) raw: pb::Entry,
+    /// The same as we read it.
+    pub(super) entry: Arc<Entry>,
+    /// The filer's clock then.
+    pub(super) fence: i64,
 }
 
 /// O_EXCL of open(2).

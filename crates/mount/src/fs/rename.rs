@@ -12,12 +12,20 @@ use fuse::{Errno, NodeId, Request};
 use seaweed::pb;
 
 use crate::entry::touch_ctime;
-use crate::save::stopped;
+use crate::save::{now_ns, stopped};
+use crate::tree::Question;
 
 use super::{Mount, new_name, old_name};
 
 /// Flags of renameat2(2).
 const NOREPLACE: u32 = 1;
+
+/// Whether the new directory is what is moved, or below it.
+fn is_below(old: &Question, name: &str, new: &Question) -> bool {
+    let moved = format!("{}/{name}", old.directory.trim_end_matches('/'));
+    let rest = new.directory.strip_prefix(&moved);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 impl Mount {
     pub(super) fn rename_name(
@@ -126,7 +134,13 @@ impl Mount {
             Ok(Renamed::NotEmpty) => return Err(Errno::ENOTEMPTY),
             Ok(Renamed::IsDirectory) => return Err(Errno::EISDIR),
             Ok(Renamed::NotDirectory) => return Err(Errno::ENOTDIR),
-            Ok(Renamed::BelowItself) => return Err(Errno::EINVAL),
+            Ok(Renamed::BelowItself) if is_below(&old, from.1, &new) => {
+                return Err(Errno::EINVAL);
+            }
+            Ok(Renamed::BelowItself) => {
+                self.detour(ctx, (&old, from.1), (&new, to.1))
+                    .inspect_err(|_| in_doubt())?;
+            }
             Ok(Renamed::Forbidden) => return Err(Errno::EPERM),
             Ok(Renamed::OtherCollection) => return Err(Errno::EXDEV),
             Err(error) => {
@@ -136,6 +150,40 @@ impl Mount {
         }
         self.learn_moved(ctx, source, from, to, &new.directory)
             .inspect_err(|_| in_doubt())
+    }
+
+    /// The filer takes `/a/foobar` for a folder below `/a/foo`, as its path begins in the same
+    /// way, and does not move one into the other. By way of another name it does.
+    fn detour(
+        &self,
+        ctx: &Context<'_>,
+        from: (&Question, &str),
+        to: (&Question, &str),
+    ) -> Result<(), Errno> {
+        let core = &self.core;
+        let filer = &core.remote.filer;
+        let old = from.0.directory.as_str();
+        let aside = format!(".riptide-{:08x}-{:016x}", core.signature, now_ns());
+        let step = |from: (&str, &str), to: (&str, &str)| match core
+            .remote
+            .ask(ctx, filer.rename(from, to, core.signature))
+        {
+            Ok(Renamed::Done) => Ok(()),
+            Ok(Renamed::Absent) => Err(Errno::ENOENT),
+            Ok(Renamed::NotEmpty) => Err(Errno::ENOTEMPTY),
+            Ok(Renamed::IsDirectory) => Err(Errno::EISDIR),
+            Ok(Renamed::NotDirectory) => Err(Errno::ENOTDIR),
+            Ok(_) => Err(Errno::EINVAL),
+            Err(error) => Err(core.remote.fail("rename", from.1, &error)),
+        };
+        step((old, from.1), (old, &aside))?;
+        let moved = step((old, &aside), (&to.0.directory, to.1));
+        if moved.is_err()
+            && let Err(errno) = step((old, &aside), (old, from.1))
+        {
+            tracing::error!(old, aside, %errno, "a name is left aside");
+        }
+        moved
     }
 
     /// Asks for the new name, gives it the time of the rename and keeps it.
@@ -162,7 +210,7 @@ impl Mount {
                 .await
         };
         let stored: filer::Stamped<pb::Entry> = match core.remote.ask(ctx, touched) {
-            Ok(filer::Updated::Done(stored)) => stored,
+            Ok(filer::Updated::Done(stored)) => *stored,
             // Somebody writes the file: that changes its times anyway.
             Ok(filer::Updated::Conflict) => {
                 let asked = core.remote.ask(ctx, filer.lookup(directory, to.1));

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use context::Context;
 use fuse::{Errno, NodeId, Opened, Request, Write};
-use seaweed::Kind;
+use seaweed::{Kind, pb};
 
 use crate::files::File;
 use crate::remote::RemoteError;
@@ -28,7 +28,7 @@ const ZERO_RANGE: u32 = 16;
 
 impl Mount {
     /// A handle of a file that was just made.
-    pub(super) fn open_made(&self, known: &Known, flags: u32) -> Opened {
+    pub(super) fn open_made(&self, known: &Known, raw: pb::Entry, flags: u32) -> Opened {
         {
             let tree = self.core.tree.read();
             if let Some(held) = tree.node(known.node) {
@@ -38,6 +38,8 @@ impl Mount {
             }
         }
         let file = self.acquire(known.node);
+        // The first save need not ask for what was just made.
+        file.set_base(Arc::new(raw), Arc::clone(&known.content.entry));
         self.opened(known.node, file, flags, true)
     }
 
@@ -83,6 +85,7 @@ impl Mount {
         file.dirty
             .write(&ctx, offset, write.data)
             .map_err(|error| self.core.write_failed(file.node, &error))?;
+        self.quota.wrote(write.data.len() as u64);
         let appended_to = append.then_some(size);
         file.wrote(SystemTime::now(), appended_to, write.kill_suidgid);
         if offset != write.offset {

@@ -242,8 +242,17 @@ impl Tree {
         self.told.push(Invalidation::Data(parent));
         if let Some(replaced) = self.take_child(parent, &new.name) {
             // A rename that was seen before its event (by a look-up) is no replacement.
-            node = node.or(replaced.node);
+            // Another inode that is there is what was replaced, whoever has it open.
+            let same = replaced.node.filter(|id| {
+                let held = self.nodes.get(id);
+                held.is_some_and(|held| held.content.entry.inode == entry.inode)
+            });
+            node = node.or(same);
+            let linked = self.link_of(&replaced);
             self.unname(parent, &new.name, &replaced);
+            if let Some(id) = linked.filter(|_| replaced.node != node) {
+                self.doubt_links(&id);
+            }
             if let Some(gone) = replaced.node.filter(|gone| Some(*gone) != node) {
                 self.told.push(Invalidation::Attr(gone));
             }
