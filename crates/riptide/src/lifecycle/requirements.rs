@@ -88,7 +88,7 @@ mod tests {
             data_center: String::new(),
             chunk_bytes: 1 << 21,
             concurrent_writers: 128,
-            swap_dir: PathBuf::new(),
+            swap_dir: cache_dir.to_owned(),
             write_buffer_mib: 0,
         }
     }
