@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use context::{Context, Stopped};
-use fabric::http::{Access, Form, HttpStore, Kept, Place, StoreConfig, StoreError};
+use fabric::http::{Access, Form, HttpStore, Place, StoreConfig, StoreError};
 use filer::Filer;
 use parking_lot::Mutex;
 use seaweed::jwt::SigningKey;
@@ -123,7 +123,7 @@ impl FilerUpload {
         ticket: &Ticket,
         encoded: &Encoded<'_>,
         durable: bool,
-    ) -> Result<Kept, StoreError> {
+    ) -> Result<(), StoreError> {
         let assignment = &ticket.assignment;
         let form = Form {
             gzip: encoded.declared_gzip(),
@@ -235,9 +235,9 @@ impl Upload for FilerUpload {
                 Ok(ticket) => {
                     for _ in 0..SAME_ID {
                         let failure = match self.put(ctx, &ticket, &encoded, durable) {
-                            Ok(kept) => {
+                            Ok(()) => {
                                 self.remember(&ticket);
-                                return Ok(encoded.chunk(ticket.id(), data, kept.md5));
+                                return Ok(encoded.chunk(ticket.id(), data));
                             }
                             Err(StoreError::Stopped(stopped)) => {
                                 return Err(why(stopped, last));

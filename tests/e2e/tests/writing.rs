@@ -63,6 +63,7 @@ fn sequential_and_random(scene: &Scene) {
     for (name, bytes) in [
         ("/t.txt", text(3, 5_000_000)),
         ("/t", text(4, 70_000)),
+        ("/s", text(5, 900)),
         ("/e", vec![]),
     ] {
         fs::write(one.path(name), &bytes).unwrap();

@@ -49,7 +49,6 @@ pub fn parse_head(bytes: &[u8]) -> Result<Parsed, HeadError> {
             crc: draft.crc,
             gzip: draft.gzip,
             location: draft.location,
-            md5: draft.md5,
         },
         len,
     })
@@ -86,8 +85,6 @@ pub struct Head {
     pub gzip: bool,
     /// Where a redirection points.
     pub location: Option<String>,
-    /// `Content-MD5`: of the clear bytes, in base64.
-    pub md5: Option<String>,
 }
 
 /// How a body is delimited.
@@ -117,9 +114,6 @@ pub struct ContentRange {
 #[error("{0}")]
 pub struct HeadError(pub(crate) &'static str);
 
-/// Length of 16 bytes in base64.
-const MD5_BASE64: usize = 24;
-
 #[derive(Default)]
 struct Draft {
     length: Option<u64>,
@@ -129,7 +123,6 @@ struct Draft {
     crc: Option<u32>,
     gzip: bool,
     location: Option<String>,
-    md5: Option<String>,
 }
 
 impl Draft {
@@ -151,11 +144,6 @@ impl Draft {
                         self.keep_alive.get_or_insert(true);
                     }
                 }
-            }
-            11 if name.eq_ignore_ascii_case("content-md5") => {
-                let text = std::str::from_utf8(value).ok();
-                let text = text.filter(|text| text.len() == MD5_BASE64 && text.ends_with("=="));
-                self.md5 = text.map(str::to_owned);
             }
             13 if name.eq_ignore_ascii_case("content-range") => {
                 self.content_range = parse_content_range(value)?;

@@ -2,9 +2,9 @@
 //!
 //! A PUT with the bare bytes as its body: no form to wrap them in, so that the
 //! pieces go from where they are into the socket, and the server has nothing to
-//! search for. What the server kept is known from its answer: the ETag is the
-//! checksum of the stored bytes, compared with that of the bytes sent, and
-//! Content-MD5, which it makes of the clear bytes anyway, need not be made twice.
+//! search for. It is told that they are of no known type, or it would look at them
+//! and compress what looks like text. What it kept is known from its answer: the
+//! ETag is the checksum of the stored bytes, compared with that of the bytes sent.
 //!
 //! One call is one attempt at one server. Sending the same bytes under the same
 //! id again is harmless, so a kept connection that turns out to be closed is
@@ -83,13 +83,6 @@ pub struct Form {
     pub fsync: bool,
 }
 
-/// What a server says about a needle it has taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// MD5 of the clear bytes, in base64.
-    pub md5: Option<String>,
-}
-
 /// Why a needle was not stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -156,7 +149,7 @@ impl HttpStore {
         place: &Place<'_>,
         form: Form,
         body: &[&[u8]],
-    ) -> Result<Kept, StoreError> {
+    ) -> Result<(), StoreError> {
         let head = request(
             "PUT",
             place,
@@ -179,7 +172,7 @@ impl HttpStore {
                 });
             }
         }
-        Ok(Kept { md5: answer.md5 })
+        Ok(())
     }
 
     /// Deletes a needle.
@@ -242,7 +235,10 @@ fn request(method: &str, place: &Place<'_>, form: Form, len: Option<usize>) -> V
     }
     let _ = write!(text, " HTTP/1.1\r\nHost: {server}\r\n");
     if let Some(len) = len {
-        let _ = write!(text, "Content-Length: {len}\r\n");
+        let _ = write!(
+            text,
+            "Content-Type: application/octet-stream\r\nContent-Length: {len}\r\n"
+        );
     }
     if form.gzip {
         text.extend_from_slice(b"Content-Encoding: gzip\r\n");

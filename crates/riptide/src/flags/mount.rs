@@ -120,7 +120,7 @@ pub static METADATA: Section = Section {
             ),
         Flag::int("cacheDirMaxEntries", 0, MANY)
             .default("100000")
-            .help("Folders with more entries are listed from the filer each time; 0 for 256 MiB and 4 GiB."),
+            .help("Folders with more entries are listed from the filer each time; 0 sets no limit."),
         Flag::int("dirIdleEvictSec", 0, u32::MAX as i64)
             .default("600")
             .help("Seconds after which the listing of an idle folder is dropped; 0 keeps it."),

@@ -71,11 +71,11 @@ impl Encoded<'_> {
         self.gzip && self.key.is_none()
     }
 
-    /// What the entry says of it; `md5` is what the server found for `clear`.
-    pub(super) fn chunk(&self, id: FileId, clear: &[u8], md5: Option<String>) -> FileChunk {
+    /// What the entry says of it.
+    pub(super) fn chunk(&self, id: FileId, clear: &[u8]) -> FileChunk {
         let e_tag = match self.key {
             Some(_) => String::new(),
-            None => md5.unwrap_or_else(|| STANDARD.encode(Md5::digest(clear))),
+            None => STANDARD.encode(Md5::digest(clear)),
         };
         let key = self.key.as_ref().map(|key| key.as_bytes().to_vec());
         FileChunk {
@@ -158,7 +158,7 @@ mod tests {
         };
         for cipher in [false, true] {
             let encoded = encode(&text, "/a/b", cipher).unwrap();
-            let chunk = encoded.chunk(id, &text, None);
+            let chunk = encoded.chunk(id, &text);
             assert!(chunk.is_compressed);
             assert_eq!(chunk.size, text.len() as u64);
             assert_eq!(chunk.cipher_key.is_empty(), !cipher);

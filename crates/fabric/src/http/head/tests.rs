@@ -43,7 +43,6 @@ fn a_volume_servers_range_answer_is_read_in_full() {
             crc: Some(0xcea8_cebe),
             gzip: false,
             location: None,
-            md5: None,
         }
     );
 }
