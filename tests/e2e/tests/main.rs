@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod attributes;
+mod conformance;
 mod directories;
 mod disk_cache;
 mod fabric;
@@ -11,6 +12,7 @@ mod filer_restart;
 mod freshness;
 mod kinds;
 mod lifecycle;
+mod operations;
 mod options;
 mod protected;
 mod read_only;
@@ -20,4 +22,6 @@ mod sidecar;
 mod statistics;
 mod stock;
 mod tools;
+mod two_mounts;
 mod volume_restart;
+mod writing;
