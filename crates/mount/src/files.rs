@@ -35,6 +35,8 @@ pub(crate) struct File {
     pub(crate) turn: Turn,
     /// Set by the first change and never cleared, so that files which are only read cost nothing.
     changed: AtomicBool,
+    /// Whoever copies the entry's own bytes into `dirty`.
+    pub(crate) seeding: Turn,
     handles: AtomicU32,
     state: Mutex<State>,
     seen: Mutex<Option<Seen>>,
@@ -88,6 +90,7 @@ impl Files {
                 dirty: self.writer.file(path()),
                 turn: Turn::default(),
                 changed: AtomicBool::new(false),
+                seeding: Turn::default(),
                 handles: AtomicU32::new(0),
                 state: Mutex::default(),
                 seen: Mutex::default(),
@@ -141,15 +144,14 @@ impl File {
         }
     }
 
-    /// Whether the entry's own bytes have to be copied before something is changed; true once.
-    pub(crate) fn must_seed(&self) -> bool {
-        let mut state = self.state.lock();
-        !std::mem::replace(&mut state.seeded, true)
+    /// Whether the entry's own bytes are in `dirty`, or not needed any more.
+    pub(crate) fn is_seeded(&self) -> bool {
+        self.state.lock().seeded
     }
 
-    /// The copying failed.
-    pub(crate) fn not_seeded(&self) {
-        self.state.lock().seeded = false;
+    /// They are from now on, until the next save.
+    pub(crate) fn seeded(&self) {
+        self.state.lock().seeded = true;
     }
 
     /// Shows what is not in the entry yet.
@@ -179,8 +181,8 @@ impl File {
         }
     }
 
-    /// The entry has everything up to `pending`.
-    pub(crate) fn saved(&self, pending: &Pending) {
+    /// The entry has everything up to `pending`, and bytes up to `end`.
+    pub(crate) fn saved(&self, pending: &Pending, end: Option<u64>) {
         let mut state = self.state.lock();
         let written_again = state.wrote != pending.wrote;
         if !written_again {
@@ -188,8 +190,9 @@ impl File {
             state.killed = false;
         }
         // What was appended meanwhile follows bytes that the entry has now.
-        state.rewritten = written_again;
-        state.appending = None;
+        let appended = state.appending.filter(|_| !state.rewritten);
+        state.appending = appended.filter(|_| written_again).and(end);
+        state.rewritten = written_again && state.appending.is_none();
         state.seeded = false;
     }
 

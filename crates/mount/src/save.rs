@@ -79,7 +79,7 @@ impl Core {
         match self.save_entry(ctx, node, Some(file), edit.as_ref(), &change) {
             Ok(Saved::Done) => {
                 file.dirty.saved();
-                file.saved(&pending);
+                file.saved(&pending, edit.map(|edit| edit.end));
                 Ok(())
             }
             Ok(Saved::Gone) => {

@@ -55,6 +55,13 @@ pub struct Look {
     pub over: Vec<(u64, Bytes)>,
 }
 
+impl Look {
+    /// Whether the entry shows all there is.
+    pub fn is_empty(&self) -> bool {
+        self.edit.is_empty() && self.over.is_empty()
+    }
+}
+
 impl Dirty {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)

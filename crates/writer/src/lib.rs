@@ -9,7 +9,8 @@
 //!   stop when the caller is interrupted.
 //! - [`Dirty::look`] tells what lies over the entry: bytes in memory, and an
 //!   [`Edit`] of what was uploaded already. The mount reads `edit` applied to
-//!   the entry's chunks, and lays the bytes over it.
+//!   the entry's chunks, and lays the bytes over it. It looks first and takes the
+//!   entry then: an entry that has the edit already is the same with it.
 //! - [`Dirty::flush`] uploads whatever was written before it was called, and
 //!   gives the [`Edit`] that has to be saved. The mount applies it to the
 //!   newest entry, stores that at the filer under the condition that nobody

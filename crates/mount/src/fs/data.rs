@@ -1,5 +1,6 @@
 //! The bytes of files.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use context::Context;
 use fuse::{Errno, NodeId, Opened, ReadReply, Request};
 use reader::{ReadError, Sink, Stream};
 use seaweed::{Entry, FileView, Kind};
+use writer::Look;
 
 use crate::files::File;
 use crate::remote::RemoteError;
@@ -106,26 +108,47 @@ impl Mount {
         reply: &mut ReadReply<'_>,
     ) -> Result<usize, Errno> {
         let file = self.files.find(handle)?;
-        let content = self.content(file.node)?;
-        if file.file.is_changed() {
-            let done = self.read_changed(ctx, &content, &file, offset, size, reply);
-            return done.map_err(|error| self.read_failed(&content.entry, &error));
-        }
-        match self.read_content(ctx, &content, &file, offset, size, reply) {
+        let (content, done) = self.read_current(ctx, &file, offset, size, reply)?;
+        match done {
             Err(DataError::Read(ReadError::NotFound { .. })) => {}
             done => return done.map_err(|error| self.read_failed(&content.entry, &error)),
         }
         // The chunk was deleted: the file must have changed since its entry was known.
         let refreshed = self.core.refresh(ctx, file.node);
         refreshed.map_err(|error| self.core.remote.fail("read", &content.entry.name, &error))?;
-        let newer = self.content(file.node)?;
-        if newer.version == content.version {
+        if self.content(file.node)?.version == content.version {
             tracing::warn!(name = content.entry.name, "its chunks are gone");
             return Err(Errno::ESTALE);
         }
         reply.truncate(0);
-        let done = self.read_content(ctx, &newer, &file, offset, size, reply);
+        let (newer, done) = self.read_current(ctx, &file, offset, size, reply)?;
         done.map_err(|error| self.read_failed(&newer.entry, &error))
+    }
+
+    /// Reads the current version with what was written over it; which one that was, and what
+    /// came of it.
+    fn read_current(
+        &self,
+        ctx: &Context<'_>,
+        handle: &FileHandle,
+        offset: u64,
+        size: u32,
+        reply: &mut ReadReply<'_>,
+    ) -> Result<(Arc<Content>, Result<usize, DataError>), Errno> {
+        // The changes first: a save in between puts them into the entry, where laying them over
+        // again does not matter. The other way round, they would be in neither.
+        let end = offset.saturating_add(u64::from(size));
+        let file = &handle.file;
+        let look = file.is_changed().then(|| file.dirty.look(offset, end));
+        let content = self.content(handle.node)?;
+        let done = match look.transpose() {
+            Ok(Some(look)) if !look.is_empty() => {
+                self.read_changed(ctx, &content, look, handle, offset..end, reply)
+            }
+            Ok(_) => self.read_content(ctx, &content, handle, offset, size, reply),
+            Err(error) => Err(error.into()),
+        };
+        Ok((content, done))
     }
 
     pub(super) fn seek(
@@ -162,29 +185,22 @@ impl Mount {
         }
     }
 
-    /// The same for a file with changes that its entry does not have.
+    /// Reads one version with changes over it.
     fn read_changed(
         &self,
         ctx: &Context<'_>,
         content: &Content,
+        look: Look,
         handle: &FileHandle,
-        offset: u64,
-        size: u32,
+        wanted: Range<u64>,
         reply: &mut ReadReply<'_>,
     ) -> Result<usize, DataError> {
-        let file = &handle.file;
-        let look = file
-            .dirty
-            .look(offset, offset.saturating_add(u64::from(size)))?;
-        if look.edit.is_empty() {
-            return self.read_content(ctx, content, handle, offset, size, reply);
-        }
-        let end = look.edit.size(content.entry.size);
-        let end = end.min(offset.saturating_add(u64::from(size)));
+        let offset = wanted.start;
+        let end = look.edit.size(content.entry.size).min(wanted.end);
         if end <= offset {
             return Ok(0);
         }
-        let view = file.view(content, &look, |chunks, size| {
+        let view = handle.file.view(content, &look, |chunks, size| {
             self.reader.resolve(ctx, chunks, size)
         })?;
         let mut at = offset;

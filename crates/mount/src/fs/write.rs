@@ -9,6 +9,7 @@ use seaweed::{Kind, pb};
 
 use crate::files::File;
 use crate::remote::RemoteError;
+use crate::save::stopped;
 use crate::tree::{Content, Invalidation, Known};
 
 use super::Mount;
@@ -202,7 +203,10 @@ impl Mount {
 
     /// The length with what was written.
     fn size_of(&self, file: &File) -> Result<u64, Errno> {
-        let content = self.content(file.node)?;
+        // Both under one lock: a save gives the length to the entry before it takes it from the
+        // changes, and in between it must not be missed.
+        let tree = self.core.tree.read();
+        let content = tree.content(file.node).ok_or(Errno::ESTALE)?;
         Ok(file.dirty.size(content.entry.size))
     }
 
@@ -216,15 +220,25 @@ impl Mount {
         if content.entry.is_remote_only() && !drop_all {
             content = self.bring_in(ctx, file, &content)?;
         }
-        if content.entry.content.is_empty() || !file.must_seed() || drop_all {
+        if content.entry.content.is_empty() {
             return Ok(());
         }
-        // Bytes in the entry itself would hide all chunks.
-        let inline = &content.entry.content;
-        file.dirty.write(ctx, 0, inline).map_err(|error| {
-            file.not_seeded();
-            self.core.write_failed(file.node, &error)
-        })
+        // Bytes in the entry itself would hide all chunks. Nobody writes before they are copied, or
+        // they would lie above.
+        let _seeding = file.seeding.take(ctx).map_err(stopped)?;
+        if file.is_seeded() {
+            return Ok(());
+        }
+        // Unless a save has made them a chunk meanwhile.
+        let content = self.content(file.node)?;
+        if !drop_all && !content.entry.content.is_empty() {
+            let inline = &content.entry.content;
+            file.dirty
+                .write(ctx, 0, inline)
+                .map_err(|error| self.core.write_failed(file.node, &error))?;
+        }
+        file.seeded();
+        Ok(())
     }
 
     /// Has the filer fetch a file that is only in cloud storage.
