@@ -5,6 +5,7 @@ mod attributes;
 mod conformance;
 mod directories;
 mod disk_cache;
+mod exercise;
 mod fabric;
 mod fail_over;
 mod faults;
