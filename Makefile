@@ -1,10 +1,10 @@
 # Thin names for what scripts/ and xtask/ do. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rdma bench lint fuzz clean
+.PHONY: help setup demo test test-rdma conformance bench lint fuzz clean
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Installs what is missing: system packages, and the weed binary into .tools
 	@scripts/setup.sh
@@ -17,6 +17,9 @@ test: ## Runs every test, the end-to-end ones against a real SeaweedFS
 
 test-rdma: setup ## Runs the RDMA tests in virtual machines with a soft-RoCE device
 	@scripts/test-rdma.sh
+
+conformance: ## Runs pjdfstest, fsx and 100,000 random operations a file (STEPS=, SEEDS=, OPS=)
+	@scripts/conformance.sh
 
 bench: setup ## Measures side by side with the stock mount
 	@cargo xtask bench $(ARGS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing Riptide needs and is not there yet: system
-# packages by apt, and the SeaweedFS binary into .tools, which git ignores. With `--tests` also an
-# older one, which only one test needs.
+# packages by apt, and into .tools, which git ignores, the SeaweedFS binary and the POSIX test
+# suite. With `--tests` also an older SeaweedFS, which only one test needs.
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +11,8 @@ readonly WEED=.tools/weed/bin/weed
 # The last release whose mount has -rdma.enabled, for the test that it works with our sidecar.
 readonly SEAWEEDFS_RDMA_VERSION=4.44
 readonly WEED_RDMA=.tools/weed-$SEAWEEDFS_RDMA_VERSION/bin/weed
+readonly PJDFSTEST_VERSION=0.2.2
+readonly PJDFSTEST=.tools/cargo/bin/pjdfstest
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -89,6 +91,15 @@ fetch_weed() {
     mv "$target" "$folder"
 }
 
+# The POSIX conformance suite, which a test runs on the mount.
+install_pjdfstest() {
+    [[ -x $PJDFSTEST ]] && return
+    has cargo || return 0
+    say "installing pjdfstest $PJDFSTEST_VERSION into .tools/cargo"
+    cargo install --quiet --locked --root .tools/cargo --version "$PJDFSTEST_VERSION" pjdfstest ||
+        die "cargo could not install pjdfstest $PJDFSTEST_VERSION"
+}
+
 check_machine() {
     has cargo || die "no cargo: install a Rust toolchain (https://rustup.rs), then run this again"
     [[ -e /dev/fuse ]] ||
@@ -102,3 +113,4 @@ install_packages
 install_weed
 [[ ${1:-} == --tests ]] && install_weed_with_rdma
 check_machine
+install_pjdfstest

@@ -21,12 +21,14 @@ pub use flags::InitFlags;
 pub(crate) use flags::open_reply;
 pub use opcode::Opcode;
 pub(crate) use replies::{
-    Attr, AttrOut, BackingMap, Dirent, EntryOut, GetxattrOut, InitOut, LseekOut, NotifyDeleteOut,
-    NotifyInvalEntryOut, NotifyInvalInodeOut, OpenOut, OutHeader, StatfsOut,
+    Attr, AttrOut, BackingMap, CopyFileRangeOut, Dirent, EntryOut, GetxattrOut, InitOut, LkOut,
+    LseekOut, NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, OpenOut, OutHeader,
+    StatfsOut, WriteOut,
 };
 pub(crate) use requests::{
-    AccessIn, BatchForgetIn, FlushIn, ForgetIn, ForgetOne, FsyncIn, GetattrIn, GetxattrIn,
-    InitTail, InterruptIn, LseekIn, OpenIn, ReadIn, ReleaseIn,
+    AccessIn, BatchForgetIn, CopyFileRangeIn, CreateIn, FallocateIn, FlushIn, ForgetIn, ForgetOne,
+    FsyncIn, GetattrIn, GetxattrIn, InitTail, InterruptIn, LinkIn, LkIn, LseekIn, MkdirIn, MknodIn,
+    OpenIn, ReadIn, ReleaseIn, Rename2In, RenameIn, SetattrIn, SetxattrIn, WriteIn,
 };
 pub use requests::{InHeader, InitIn};
 
@@ -42,6 +44,39 @@ pub(crate) const OLDEST_MINOR: u32 = 31;
 
 /// `FUSE_GETATTR_FH`: the request names an open handle.
 pub(crate) const GETATTR_FH: u32 = 1 << 0;
+
+/// `FATTR_*`: which fields of SETATTR count.
+pub(crate) mod fattr {
+    pub(crate) const MODE: u32 = 1 << 0;
+    pub(crate) const UID: u32 = 1 << 1;
+    pub(crate) const GID: u32 = 1 << 2;
+    pub(crate) const SIZE: u32 = 1 << 3;
+    pub(crate) const ATIME: u32 = 1 << 4;
+    pub(crate) const MTIME: u32 = 1 << 5;
+    pub(crate) const FH: u32 = 1 << 6;
+    pub(crate) const ATIME_NOW: u32 = 1 << 7;
+    pub(crate) const MTIME_NOW: u32 = 1 << 8;
+    pub(crate) const CTIME: u32 = 1 << 10;
+    pub(crate) const KILL_SUIDGID: u32 = 1 << 11;
+}
+
+/// `FUSE_OPEN_KILL_SUIDGID` of OPEN and CREATE.
+pub(crate) const OPEN_KILL_SUIDGID: u32 = 1 << 0;
+
+/// `FUSE_WRITE_CACHE`: pages that the kernel writes back, for whoever dirtied them.
+pub(crate) const WRITE_CACHE: u32 = 1 << 0;
+
+/// `FUSE_WRITE_KILL_SUIDGID`.
+pub(crate) const WRITE_KILL_SUIDGID: u32 = 1 << 2;
+
+/// `FUSE_LK_FLOCK`: the lock is one of flock(2).
+pub(crate) const LK_FLOCK: u32 = 1 << 0;
+
+/// `FUSE_RELEASE_FLOCK_UNLOCK`: the handle may hold a lock of flock(2).
+pub(crate) const RELEASE_FLOCK_UNLOCK: u32 = 1 << 1;
+
+/// `FUSE_FSYNC_FDATASYNC`.
+pub(crate) const FSYNC_FDATASYNC: u32 = 1 << 0;
 
 /// Codes of notifications, sent in `OutHeader::error`.
 pub(crate) mod notify {

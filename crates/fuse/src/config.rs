@@ -36,6 +36,11 @@ pub struct SessionConfig {
     pub posix_acl: bool,
     /// Allow [`Notifier::open_backing`](crate::Notifier::open_backing) (needs CAP_SYS_ADMIN).
     pub passthrough: bool,
+    /// Locks of fcntl(2) and flock(2) are asked of the file system; otherwise the kernel keeps
+    /// them itself, which is enough as long as nobody else shares the files.
+    pub remote_locks: bool,
+    /// The kernel keeps written pages and writes them back later.
+    pub writeback_cache: bool,
     /// Threads at most. Each may block in one request, so this is also how many
     /// requests are worked on at a time.
     pub max_threads: usize,
@@ -90,6 +95,8 @@ impl Default for SessionConfig {
             cache_symlinks: false,
             posix_acl: false,
             passthrough: false,
+            remote_locks: false,
+            writeback_cache: false,
             max_threads: MAX_THREADS,
             method: MountMethod::Auto,
             fusermount: PathBuf::from("fusermount3"),

@@ -21,6 +21,7 @@ use crate::reply::Segments;
 use crate::running::{Running, Slot};
 use crate::{Errno, FileSystem, NodeId, Observer, Request};
 
+mod change;
 mod serve;
 #[cfg(test)]
 mod tests;

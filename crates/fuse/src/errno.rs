@@ -34,6 +34,8 @@ errnos! {
     EBADF
     /// Busy.
     EBUSY
+    /// The quota is used up.
+    EDQUOT
     /// The name exists.
     EEXIST
     /// Too large.
@@ -50,6 +52,8 @@ errnos! {
     EISDIR
     /// Too many symbolic links.
     ELOOP
+    /// Too many links.
+    EMLINK
     /// Name or path too long.
     ENAMETOOLONG
     /// No such extended attribute.

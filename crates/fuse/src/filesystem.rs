@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use crate::{
-    Access, Attr, DirReply, Errno, Lookup, NodeId, Opened, ReadReply, Request, StatFs, XattrReply,
+    Access, Attr, CopyPlace, DirReply, Entry, Errno, FileLock, Lookup, NodeId, Opened, ReadReply,
+    Request, SetAttr, SetLock, StatFs, Write, XattrReply,
 };
 
 /// The operations of a file system, one method a FUSE opcode.
@@ -20,6 +21,12 @@ pub trait FileSystem: Send + Sync + 'static {
     /// request (see [`Notifier`](crate::Notifier)); it outlives the session.
     fn mounted(&self, notifier: crate::Notifier) {
         let _ = notifier;
+    }
+
+    /// Whether anything can be changed. If not, no method that changes something is called, and
+    /// no file is opened for writing: the answer is EROFS.
+    fn is_writable(&self) -> bool {
+        false
     }
 
     /// Finds `name` in `parent`.
@@ -53,10 +60,22 @@ pub trait FileSystem: Send + Sync + 'static {
         reply: &mut ReadReply<'_>,
     ) -> Result<(), Errno>;
 
-    /// One descriptor of the handle was closed.
-    fn flush(&self, req: Request<'_>, node: NodeId, handle: u64) -> Result<(), Errno> {
-        let _ = (req, node, handle);
+    /// One descriptor of the handle was closed; `lock_owner`, who closed it, gives his locks of
+    /// fcntl(2) on the file back.
+    fn flush(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        handle: u64,
+        lock_owner: u64,
+    ) -> Result<(), Errno> {
+        let _ = (req, node, handle, lock_owner);
         Ok(())
+    }
+
+    /// The handle, about to be released, gives its lock of flock(2) back.
+    fn release_flock(&self, node: NodeId, handle: u64, lock_owner: u64) {
+        let _ = (node, handle, lock_owner);
     }
 
     /// The last descriptor of the handle was closed.
@@ -117,6 +136,203 @@ pub trait FileSystem: Send + Sync + 'static {
         whence: u32,
     ) -> Result<u64, Errno> {
         let _ = (req, node, handle, offset, whence);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Changes attributes; those it has afterwards, and how long the kernel may use them.
+    fn setattr(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        change: SetAttr,
+    ) -> Result<(Attr, Duration), Errno> {
+        let _ = (req, node, change);
+        Err(Errno::EROFS)
+    }
+
+    /// Makes an inode without opening it; `mode` has its type, and the umask is applied.
+    fn mknod(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        rdev: u32,
+    ) -> Result<Entry, Errno> {
+        let _ = (req, parent, name, mode, rdev);
+        Err(Errno::EROFS)
+    }
+
+    /// Makes a directory; the umask is applied.
+    fn mkdir(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Entry, Errno> {
+        let _ = (req, parent, name, mode);
+        Err(Errno::EROFS)
+    }
+
+    /// Makes a symbolic link to `target`.
+    fn symlink(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<Entry, Errno> {
+        let _ = (req, parent, name, target);
+        Err(Errno::EROFS)
+    }
+
+    /// Gives `node` another name.
+    fn link(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        parent: NodeId,
+        name: &OsStr,
+    ) -> Result<Entry, Errno> {
+        let _ = (req, node, parent, name);
+        Err(Errno::EROFS)
+    }
+
+    /// Removes a name that is no directory.
+    fn unlink(&self, req: Request<'_>, parent: NodeId, name: &OsStr) -> Result<(), Errno> {
+        let _ = (req, parent, name);
+        Err(Errno::EROFS)
+    }
+
+    /// Removes an empty directory.
+    fn rmdir(&self, req: Request<'_>, parent: NodeId, name: &OsStr) -> Result<(), Errno> {
+        let _ = (req, parent, name);
+        Err(Errno::EROFS)
+    }
+
+    /// Moves a name; `flags` are those of renameat2(2).
+    fn rename(
+        &self,
+        req: Request<'_>,
+        from: (NodeId, &OsStr),
+        to: (NodeId, &OsStr),
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let _ = (req, from, to, flags);
+        Err(Errno::EROFS)
+    }
+
+    /// Makes a file, unless it is there (which is EEXIST with O_EXCL), and opens it. The umask
+    /// is applied; `kill_suidgid` belongs to O_TRUNC, as for [`FileSystem::open`].
+    fn create(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        flags: u32,
+        kill_suidgid: bool,
+    ) -> Result<(Entry, Opened), Errno> {
+        let _ = (req, parent, name, mode, flags, kill_suidgid);
+        Err(Errno::EROFS)
+    }
+
+    /// O_TRUNC of an open by somebody whose write takes setuid away; called before
+    /// [`FileSystem::open`].
+    fn kill_suidgid(&self, req: Request<'_>, node: NodeId) -> Result<(), Errno> {
+        let _ = (req, node);
+        Ok(())
+    }
+
+    /// Writes all of the data.
+    fn write(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        handle: u64,
+        write: Write<'_>,
+    ) -> Result<(), Errno> {
+        let _ = (req, node, handle, write);
+        Err(Errno::EROFS)
+    }
+
+    /// fsync(2); with `data_only`, fdatasync(2).
+    fn fsync(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        handle: u64,
+        data_only: bool,
+    ) -> Result<(), Errno> {
+        let _ = (req, node, handle, data_only);
+        Ok(())
+    }
+
+    /// fsync(2) of a directory.
+    fn fsyncdir(&self, req: Request<'_>, node: NodeId, handle: u64) -> Result<(), Errno> {
+        let _ = (req, node, handle);
+        Ok(())
+    }
+
+    /// Sets an extended attribute; `flags` are XATTR_CREATE and XATTR_REPLACE.
+    fn setxattr(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        name: &OsStr,
+        value: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let _ = (req, node, name, value, flags);
+        Err(Errno::EROFS)
+    }
+
+    /// Removes an extended attribute.
+    fn removexattr(&self, req: Request<'_>, node: NodeId, name: &OsStr) -> Result<(), Errno> {
+        let _ = (req, node, name);
+        Err(Errno::EROFS)
+    }
+
+    /// A lock that keeps `lock.lock` from being set; of kind [`LockKind::Unlock`] if there is
+    /// none. Asked only with `SessionConfig::remote_locks`, like [`FileSystem::setlk`].
+    ///
+    /// [`LockKind::Unlock`]: crate::LockKind::Unlock
+    fn getlk(&self, req: Request<'_>, node: NodeId, lock: SetLock) -> Result<FileLock, Errno> {
+        let _ = (req, node, lock);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Sets a lock or gives it back; EAGAIN when another's is in the way and `lock.wait` is not
+    /// set.
+    fn setlk(&self, req: Request<'_>, node: NodeId, lock: SetLock) -> Result<(), Errno> {
+        let _ = (req, node, lock);
+        Err(Errno::ENOSYS)
+    }
+
+    /// fallocate(2); `mode` is its.
+    fn fallocate(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        handle: u64,
+        offset: u64,
+        length: u64,
+        mode: u32,
+    ) -> Result<(), Errno> {
+        let _ = (req, node, handle, offset, length, mode);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Copies up to `length` bytes between two files; how many.
+    fn copy_file_range(
+        &self,
+        req: Request<'_>,
+        from: CopyPlace,
+        to: CopyPlace,
+        length: u64,
+    ) -> Result<u64, Errno> {
+        let _ = (req, from, to, length);
         Err(Errno::ENOSYS)
     }
 }

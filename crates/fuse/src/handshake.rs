@@ -15,6 +15,18 @@
 //! NO_EXPORT_SUPPORT: node numbers mean nothing after a remount, so an NFS file
 //! handle made from one could name another file. The kernel then makes none.
 
+//!
+//! What writing needs, and why it is asked for:
+//!
+//! - ATOMIC_O_TRUNC: O_TRUNC comes with OPEN, and not as a change of size
+//!   before it, so that overwriting a file is one change of its entry.
+//! - HANDLE_KILLPRIV_V2: we clear setuid and setgid bits. Otherwise the kernel
+//!   asks for `security.capability` before every single write.
+//! - DONT_MASK is not asked for: the kernel knows the caller's umask, and
+//!   default ACLs, which would override it, are not enforced here.
+//! - POSIX_LOCKS and FLOCK_LOCKS only where locks are shared with other mounts.
+//!   The kernel's own are as good for one machine, and cost no round trip.
+
 use crate::abi::{InitIn, InitOut, MAJOR, MINOR, OLDEST_MINOR};
 use crate::{InitFlags, Negotiated, SessionConfig};
 
@@ -117,7 +129,13 @@ pub(crate) fn answer(
 }
 
 fn wanted(config: &SessionConfig) -> InitFlags {
+    let writes = !config.read_only;
     InitFlags::ASYNC_READ
+        .with_if(writes, InitFlags::ATOMIC_O_TRUNC)
+        .with_if(writes, InitFlags::HANDLE_KILLPRIV_V2)
+        .with_if(writes && config.writeback_cache, InitFlags::WRITEBACK_CACHE)
+        .with_if(config.remote_locks, InitFlags::POSIX_LOCKS)
+        .with_if(config.remote_locks, InitFlags::FLOCK_LOCKS)
         .with(InitFlags::BIG_WRITES)
         .with(InitFlags::PARALLEL_DIROPS)
         .with(InitFlags::MAX_PAGES)

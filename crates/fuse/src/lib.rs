@@ -40,9 +40,10 @@ pub use filesystem::FileSystem;
 pub use mountpoint::{MountError, MountInfo, UnmountError, mounts, stale, unmount};
 pub use notify::{Notifier, NotifyError};
 pub use observer::Observer;
-pub use parse::{Forgets, Message, Operation, ParseError, parse};
+pub use parse::{Change, Forgets, Message, Operation, ParseError, parse};
 pub use reply::{DirReply, Overflow, ReadReply, Segments};
 pub use session::{Session, Unmounter};
 pub use types::{
-    Access, Attr, DirEntry, Entry, FileType, Lookup, NodeId, Opened, Request, StatFs, XattrReply,
+    Access, Attr, CopyPlace, DirEntry, Entry, FileLock, FileType, LockKind, Lookup, NodeId, Opened,
+    Request, SetAttr, SetLock, SetTime, StatFs, Write, XattrReply,
 };

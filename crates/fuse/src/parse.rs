@@ -4,13 +4,18 @@
 //! [`ParseError`] that says which opcode was wrong and how. It copies the fixed
 //! structures out, so alignment does not matter, and borrows names.
 
+mod change;
+
 use zerocopy::FromBytes;
 
 use crate::abi::{
-    AccessIn, BatchForgetIn, FlushIn, ForgetIn, ForgetOne, FsyncIn, GETATTR_FH, GetattrIn,
-    GetxattrIn, InHeader, InitFlags, InitIn, InitTail, InterruptIn, LseekIn, Opcode, OpenIn,
-    ReadIn, ReleaseIn,
+    AccessIn, BatchForgetIn, FSYNC_FDATASYNC, FlushIn, ForgetIn, ForgetOne, FsyncIn, GETATTR_FH,
+    GetattrIn, GetxattrIn, InHeader, InitFlags, InitIn, InitTail, InterruptIn, LK_FLOCK, LkIn,
+    LseekIn, OPEN_KILL_SUIDGID, Opcode, OpenIn, RELEASE_FLOCK_UNLOCK, ReadIn, ReleaseIn,
 };
+use crate::{FileLock, LockKind, SetLock};
+
+pub use change::Change;
 
 /// One request: who asks, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,7 @@ pub enum Operation<'a> {
     Readlink,
     Open {
         flags: u32,
+        kill_suidgid: bool,
     },
     Read {
         handle: u64,
@@ -48,12 +54,16 @@ pub enum Operation<'a> {
     },
     Flush {
         handle: u64,
+        lock_owner: u64,
     },
     Release {
         handle: u64,
+        /// Whose lock of flock(2) the handle may hold.
+        flock_owner: Option<u64>,
     },
     Fsync {
         handle: u64,
+        data_only: bool,
     },
     Opendir {
         flags: u32,
@@ -100,8 +110,12 @@ pub enum Operation<'a> {
     Destroy,
     /// The answer to a notification that wants one; none sent here does.
     NotifyReply,
-    /// Would change something ([`Opcode::mutates`]).
-    Mutation,
+    /// GETLK.
+    Getlk(SetLock),
+    /// SETLK and SETLKW.
+    Setlk(SetLock),
+    /// Changes something ([`Opcode::mutates`]).
+    Change(Change<'a>),
     /// Known or not, it is not served.
     Unsupported,
 }
@@ -192,6 +206,11 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, ParseError> {
     })
 }
 
+/// `F_RDLCK` and `F_WRLCK` as the protocol has them.
+pub(crate) const LOCK_READ: u32 = libc::F_RDLCK as u32;
+pub(crate) const LOCK_WRITE: u32 = libc::F_WRLCK as u32;
+pub(crate) const LOCK_NONE: u32 = libc::F_UNLCK as u32;
+
 /// What is left of a message while its parts are taken off the front.
 struct Body<'a> {
     opcode: Opcode,
@@ -216,7 +235,10 @@ impl<'a> Body<'a> {
             Opcode::READLINK => Operation::Readlink,
             Opcode::OPEN => {
                 let arg: OpenIn = self.take()?;
-                Operation::Open { flags: arg.flags }
+                Operation::Open {
+                    flags: arg.flags,
+                    kill_suidgid: arg.open_flags & OPEN_KILL_SUIDGID != 0,
+                }
             }
             Opcode::OPENDIR => {
                 let arg: OpenIn = self.take()?;
@@ -225,11 +247,18 @@ impl<'a> Body<'a> {
             Opcode::READ | Opcode::READDIR | Opcode::READDIRPLUS => self.read()?,
             Opcode::FLUSH => {
                 let arg: FlushIn = self.take()?;
-                Operation::Flush { handle: arg.fh }
+                Operation::Flush {
+                    handle: arg.fh,
+                    lock_owner: arg.lock_owner,
+                }
             }
             Opcode::RELEASE => {
                 let arg: ReleaseIn = self.take()?;
-                Operation::Release { handle: arg.fh }
+                let flock = arg.release_flags & RELEASE_FLOCK_UNLOCK != 0;
+                Operation::Release {
+                    handle: arg.fh,
+                    flock_owner: flock.then_some(arg.lock_owner),
+                }
             }
             Opcode::RELEASEDIR => {
                 let arg: ReleaseIn = self.take()?;
@@ -237,7 +266,10 @@ impl<'a> Body<'a> {
             }
             Opcode::FSYNC => {
                 let arg: FsyncIn = self.take()?;
-                Operation::Fsync { handle: arg.fh }
+                Operation::Fsync {
+                    handle: arg.fh,
+                    data_only: arg.fsync_flags & FSYNC_FDATASYNC != 0,
+                }
             }
             Opcode::FSYNCDIR => {
                 let arg: FsyncIn = self.take()?;
@@ -274,8 +306,32 @@ impl<'a> Body<'a> {
             Opcode::INIT => self.init()?,
             Opcode::DESTROY => Operation::Destroy,
             Opcode::NOTIFY_REPLY => Operation::NotifyReply,
-            opcode if opcode.mutates() => Operation::Mutation,
+            Opcode::GETLK => Operation::Getlk(self.lock()?),
+            Opcode::SETLK | Opcode::SETLKW => Operation::Setlk(self.lock()?),
+            opcode if opcode.mutates() => Operation::Change(self.change()?),
             _ => Operation::Unsupported,
+        })
+    }
+
+    fn lock(&mut self) -> Result<SetLock, ParseError> {
+        let arg: LkIn = self.take()?;
+        let kind = match arg.kind {
+            LOCK_READ => LockKind::Read,
+            LOCK_WRITE => LockKind::Write,
+            // No kernel sends anything else, and giving a lock back harms nobody.
+            _ => LockKind::Unlock,
+        };
+        Ok(SetLock {
+            handle: arg.fh,
+            owner: arg.owner,
+            lock: FileLock {
+                start: arg.start,
+                end: arg.end,
+                kind,
+                pid: arg.pid,
+            },
+            flock: arg.lk_flags & LK_FLOCK != 0,
+            wait: self.opcode == Opcode::SETLKW,
         })
     }
 

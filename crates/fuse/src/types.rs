@@ -96,6 +96,113 @@ pub struct Attr {
     pub blksize: u32,
 }
 
+/// What SETATTR changes; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SetAttr {
+    /// The low twelve mode bits.
+    pub perm: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Length.
+    pub size: Option<u64>,
+    /// Last read.
+    pub atime: Option<SetTime>,
+    /// Last change of the content.
+    pub mtime: Option<SetTime>,
+    /// Last change of the inode; only a kernel that writes back sends it.
+    pub ctime: Option<SystemTime>,
+    /// The handle of ftruncate(2) and its like.
+    pub handle: Option<u64>,
+    /// The caller's change takes setuid away, and setgid where the group may execute.
+    pub kill_suidgid: bool,
+}
+
+/// A time as utimensat(2) sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetTime {
+    /// The time of the change.
+    Now,
+    /// This one.
+    At(SystemTime),
+}
+
+/// What is written, and how.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// Where to, as the kernel knows the file.
+    pub offset: u64,
+    /// The bytes; they lie in the request's own memory.
+    pub data: &'a [u8],
+    /// The flags of the handle, O_APPEND and O_DIRECT among them.
+    pub flags: u32,
+    /// Pages of a mapping, or of a kernel that writes back.
+    pub from_cache: bool,
+    /// The write takes setuid away, and setgid where the group may execute.
+    pub kill_suidgid: bool,
+}
+
+impl std::fmt::Debug for Write<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Write")
+            .field("offset", &self.offset)
+            .field("len", &self.data.len())
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lock on a range of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLock {
+    /// First byte.
+    pub start: u64,
+    /// Last byte, `i64::MAX` for the end of the file.
+    pub end: u64,
+    /// What it is.
+    pub kind: LockKind,
+    /// Who holds it.
+    pub pid: u32,
+}
+
+/// Kinds of locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// Shared.
+    Read,
+    /// Exclusive.
+    Write,
+    /// None: the lock is given back.
+    Unlock,
+}
+
+/// How a lock is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetLock {
+    /// The handle it is asked for on.
+    pub handle: u64,
+    /// Whose it is: a process for fcntl(2), an open file for flock(2).
+    pub owner: u64,
+    /// The lock.
+    pub lock: FileLock,
+    /// One of flock(2), which has nothing to do with those of fcntl(2).
+    pub flock: bool,
+    /// Wait until it is free.
+    pub wait: bool,
+}
+
+/// One side of copy_file_range(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyPlace {
+    /// The file.
+    pub node: NodeId,
+    /// Its handle.
+    pub handle: u64,
+    /// Where in it.
+    pub offset: u64,
+}
+
 /// The answer to a lookup.
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup {

@@ -30,10 +30,17 @@ pub struct MountConfig {
     pub dir_nlink: bool,
     /// `-df.logical`: statfs without replica and erasure coding overhead.
     pub df_logical: bool,
+    /// `-readOnly`: nothing can be changed.
+    pub read_only: bool,
+    /// `-defaultPermissions`: the kernel checks permissions. Otherwise they are checked here.
+    pub default_permissions: bool,
+    /// `-collectionQuotaMB`, in bytes: when the collection takes more, nothing can be written, and
+    /// statfs shows no larger size; 0 for no quota.
+    pub quota_bytes: u64,
+    /// `-ttl` in seconds, for new files; 0 for none.
+    pub ttl_seconds: u32,
     /// `-collection`, for statfs.
     pub collection: String,
-    /// `-collectionQuotaMB` in bytes: the most that statfs shows as the size; 0 for no quota.
-    pub quota_bytes: u64,
     /// `-replication`, for statfs.
     pub replication: String,
     /// `-disk`, for statfs.
@@ -59,6 +66,9 @@ impl Default for MountConfig {
             disable_xattr: false,
             dir_nlink: false,
             df_logical: false,
+            read_only: false,
+            default_permissions: true,
+            ttl_seconds: 0,
             collection: String::new(),
             quota_bytes: 0,
             replication: String::new(),
@@ -105,5 +115,13 @@ impl RootAttr {
         attr.mtime = self.mtime;
         attr.ctime = self.mtime;
         attr.atime = self.mtime;
+    }
+
+    /// Takes over what SETATTR made of it.
+    pub(crate) fn keep(&mut self, attr: &Attr) {
+        self.perm = attr.perm;
+        self.uid = attr.uid;
+        self.gid = attr.gid;
+        self.mtime = attr.mtime;
     }
 }

@@ -11,6 +11,10 @@
 //! - **Resumed with a gap**: everything known is doubted and asked for anew.
 //!   Files that are open are asked for at once, because the kernel reads
 //!   their pages without telling us.
+//!
+//! A rename over a name that exists is two events, the first of which removes
+//! it. Nobody shall see the moment between the two, so a removal is held back
+//! until the next event tells what it was, or for [`HOLD`].
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +31,9 @@ use crate::tree::{Moved, Placed};
 
 /// How long a broken stream is believed to come back before names are doubted.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a removal may turn out to be the first half of a replacement: the filer sends both
+/// in one go.
+const HOLD: Duration = Duration::from_millis(10);
 /// How often idle listings are looked for and sizes are counted.
 const SWEEP: Duration = Duration::from_secs(10);
 /// What asking for one open file after a gap may take.
@@ -42,9 +49,10 @@ impl Follower {
     /// Follows all changes after `since_ns` of the filer's clock.
     pub(crate) fn start(core: Arc<Core>, since_ns: i64) -> Self {
         let following = tokio::spawn(follow(Arc::clone(&core), since_ns));
-        let sweeping = tokio::spawn(sweep(core));
+        let sweeping = tokio::spawn(sweep(Arc::clone(&core)));
+        let keeping = tokio::spawn(crate::times::keep(core));
         Self {
-            tasks: Mutex::new(vec![following, sweeping]),
+            tasks: Mutex::new(vec![following, sweeping, keeping]),
         }
     }
 
@@ -61,8 +69,19 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
         since_ns,
     });
     let (mut whole, mut started) = (false, false);
+    let mut held: Option<Event> = None;
     loop {
-        let notice = if whole || !core.tree.read().is_trusted() {
+        let notice = if held.is_some() {
+            match tokio::time::timeout(HOLD, stream.next()).await {
+                Ok(notice) => notice,
+                Err(_) => {
+                    held.take()
+                        .into_iter()
+                        .for_each(|event| apply(&core, event));
+                    continue;
+                }
+            }
+        } else if whole || !core.tree.read().is_trusted() {
             stream.next().await
         } else {
             match tokio::time::timeout(GRACE, stream.next()).await {
@@ -74,9 +93,22 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
                 }
             }
         };
+        let replaces = match (&held, &notice) {
+            (Some(held), Some(Notice::Event(event))) => is_replaced(held, event),
+            _ => false,
+        };
+        if !replaces && let Some(event) = held.take() {
+            apply(&core, event);
+        }
         match notice {
             None => return,
-            Some(Notice::Event(event)) => apply(&core, *event),
+            Some(Notice::Event(event)) if event.old.is_some() && event.new.is_none() => {
+                held = Some(*event);
+            }
+            Some(Notice::Event(event)) => {
+                held = None;
+                apply(&core, *event);
+            }
             Some(Notice::Alive { .. }) => {}
             Some(Notice::Lost { reason }) => {
                 tracing::info!(reason, "the stream of filer events broke");
@@ -100,6 +132,18 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
     }
 }
 
+/// Whether `next` moves something else to the name that `removal` takes away.
+fn is_replaced(removal: &Event, next: &Event) -> bool {
+    let (Some(old), Some(_), Some(new)) = (&removal.old, &next.old, &next.new) else {
+        return false;
+    };
+    let directory = match next.new_parent_path.as_str() {
+        "" => &next.directory,
+        moved => moved,
+    };
+    *directory == removal.directory && new.name == old.name
+}
+
 fn apply(core: &Core, event: Event) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
@@ -114,6 +158,7 @@ fn apply(core: &Core, event: Event) {
     } else {
         event.new_parent_path
     };
+    let ours = event.signatures.contains(&core.signature);
     let moved = Moved {
         old: event.old.map(|old| Placed {
             directory: event.directory,
@@ -122,6 +167,7 @@ fn apply(core: &Core, event: Event) {
         new: event.new.and_then(|new| placed(core, new_directory, new)),
         ts_ns: event.ts_ns,
         same_clock: event.own,
+        ours,
     };
     core.change(|tree| tree.apply(moved));
 }

@@ -1,20 +1,31 @@
 //! The operations as the kernel asks for them.
 
 mod data;
+mod link;
+mod make;
 mod names;
 mod operations;
+mod quota;
+mod remove;
+mod rename;
+mod setattr;
+mod write;
 mod xattr;
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use filer::{Filer, FilerError};
 use fuse::Errno;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use reader::Reader;
 use seaweed::Entry;
+use writer::Writer;
 
 use crate::config::MountConfig;
+use crate::files::Files;
 use crate::follow::Follower;
+use crate::gate::{Gate, Turn};
 use crate::handles::Handles;
 use crate::invalidate::Invalidator;
 use crate::list::DirHandle;
@@ -34,6 +45,7 @@ pub struct Mount {
     files: Handles<FileHandle>,
     dirs: Handles<DirHandle>,
     capacity: Capacity,
+    quota: quota::Quota,
     follower: Follower,
 }
 
@@ -67,6 +79,7 @@ impl Mount {
         config: MountConfig,
         filer: Filer,
         reader: Reader,
+        writer: Writer,
         stats: Arc<MountStats>,
     ) -> Result<Self, OpenError> {
         let path = config.filer_path.clone();
@@ -78,6 +91,12 @@ impl Mount {
             remote: Remote::new(filer, runtime),
             invalidator,
             stats,
+            signature: signature(),
+            root: Mutex::new(config.root),
+            files: Files::new(writer),
+            gate: Gate::default(),
+            links: Turn::default(),
+            touched: Mutex::default(),
             config,
         });
         let follower = Follower::start(Arc::clone(&core), since_ns);
@@ -87,6 +106,7 @@ impl Mount {
             files: Handles::new(),
             dirs: Handles::new(),
             capacity: Capacity::default(),
+            quota: quota::Quota::default(),
             follower,
         })
     }
@@ -103,6 +123,9 @@ impl Mount {
 
     /// Stops following the filer and telling the kernel. Called after the session has ended.
     pub fn close(&self) {
+        self.save_all();
+        self.core.save_all_times();
+        self.core.files.writer().close();
         self.follower.stop();
         self.core.invalidator.close();
         self.reader.close();
@@ -130,13 +153,31 @@ async fn root_entry(filer: &Filer, path: &str) -> Result<(Entry, i64), OpenError
     Ok((entry, found.log_ts_ns))
 }
 
-/// A name as the filer can hold it.
-fn utf8(name: &std::ffi::OsStr) -> Result<&str, Errno> {
-    /// `NAME_MAX` of Linux and of the filer.
-    const NAME_MAX: usize = 255;
+/// `NAME_MAX` of Linux and of the filer.
+const NAME_MAX: usize = 255;
+
+/// A name that is looked for. The filer's protocol holds names in UTF-8: another name cannot
+/// exist there.
+fn old_name(name: &OsStr) -> Result<&str, Errno> {
     if name.len() > NAME_MAX {
         return Err(Errno::ENAMETOOLONG);
     }
-    // The filer's protocol holds names in UTF-8: another name cannot exist there.
     name.to_str().ok_or(Errno::ENOENT)
+}
+
+/// A name that is to be made: one that is not UTF-8 is refused, as it could only be stored as
+/// another.
+fn new_name(name: &OsStr) -> Result<&str, Errno> {
+    if name.len() > NAME_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    name.to_str().ok_or(Errno::EILSEQ)
+}
+
+/// A number that no other mount has chosen for its changes; never 0, which means nobody.
+fn signature() -> i32 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = RandomState::new().hash_one(std::process::id());
+    // Odd, so never 0.
+    random as i32 | 1
 }

@@ -10,6 +10,12 @@ impl IdMap {
         Self(pairs)
     }
 
+    /// The filer's number of the local `id`.
+    pub fn to_filer(&self, id: u32) -> u32 {
+        let pair = self.0.iter().find(|(local, _)| *local == id);
+        pair.map_or(id, |(_, filer)| *filer)
+    }
+
     /// The local number of the filer's `id`.
     pub fn to_local(&self, id: u32) -> u32 {
         let pair = self.0.iter().find(|(_, filer)| *filer == id);
@@ -25,5 +31,6 @@ mod tests {
     fn mapped_ids_change_and_others_stay() {
         let map = IdMap::new(vec![(1000, 0), (1001, 5)]);
         assert_eq!([0, 5, 7].map(|id| map.to_local(id)), [1000, 1001, 7]);
+        assert_eq!([1000, 1001, 7].map(|id| map.to_filer(id)), [0, 5, 7]);
     }
 }

@@ -11,17 +11,23 @@
 mod access;
 mod attr;
 mod config;
+mod entry;
+mod files;
 mod follow;
 mod fs;
+mod gate;
 mod handles;
 mod ids;
 mod invalidate;
 mod list;
 mod locate;
+mod permit;
 mod remote;
+mod save;
 mod state;
 mod statfs;
 mod stats;
+mod times;
 mod tree;
 
 pub use config::{MountConfig, RootAttr};

@@ -6,8 +6,6 @@
 //! new snapshot. Pages are fetched as the reader gets to them; a listing that
 //! was read to its end is kept in the tree, where the events keep it true.
 
-use std::sync::Arc;
-
 use context::Context;
 use fuse::{Errno, NodeId};
 use parking_lot::Mutex;
@@ -169,7 +167,7 @@ pub(crate) fn subdirectories(core: &Core, ctx: &Context<'_>, node: NodeId) -> Re
 }
 
 /// Lists a whole directory into the tree.
-pub(crate) async fn load(core: &Arc<Core>, node: NodeId) {
+pub(crate) async fn load(core: &Core, node: NodeId) {
     let question = {
         let tree = core.tree.read();
         tree.path(node).map(|directory| Question {

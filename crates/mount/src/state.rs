@@ -1,16 +1,19 @@
 //! What the operations and the follower share: the tree, and how it learns.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use context::Context;
 use filer::Stamped;
 use fuse::{Attr, Entry as Reply, Errno, NodeId, Request};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use seaweed::{Entry, Kind, pb};
 
 use crate::attr::attr;
-use crate::config::MountConfig;
+use crate::config::{MountConfig, RootAttr};
+use crate::files::Files;
+use crate::gate::{Gate, Turn};
 use crate::invalidate::Invalidator;
 use crate::remote::{Remote, RemoteError};
 use crate::stats::Shared;
@@ -30,6 +33,18 @@ pub(crate) struct Core {
     pub(crate) remote: Remote,
     pub(crate) invalidator: Invalidator,
     pub(crate) stats: Shared,
+    /// Marks our own changes in the filer's events.
+    pub(crate) signature: i32,
+    /// What the root shows of itself: it is no entry that could be stored.
+    pub(crate) root: Mutex<RootAttr>,
+    /// Files that are open.
+    pub(crate) files: Files,
+    /// Directories are renamed while nobody uses the paths below them.
+    pub(crate) gate: Gate,
+    /// Links of one file are counted by reading and writing.
+    pub(crate) links: Turn,
+    /// Directories whose times are not stored yet.
+    pub(crate) touched: Mutex<HashSet<NodeId>>,
 }
 
 impl Core {
@@ -125,7 +140,7 @@ impl Core {
 
     /// Events up to here are in the answer. One by another filer than the one whose events are
     /// followed (a fail-over is under way) cannot be ordered against them.
-    fn fence(&self, answer: &Stamped<pb::Entry>) -> i64 {
+    fn fence<T>(&self, answer: &Stamped<T>) -> i64 {
         let following = self.remote.filer.configuration().signature;
         if answer.log_signature == following {
             answer.log_ts_ns
@@ -259,13 +274,20 @@ impl Core {
         }
     }
 
-    fn attr_in(&self, tree: &Tree, node: NodeId, content: &Content) -> Attr {
+    /// Whether a stamp can be compared with the times of the events that are followed.
+    pub(crate) fn stamp_of<T>(&self, answer: &Stamped<T>) -> i64 {
+        self.fence(answer)
+    }
+
+    pub(crate) fn attr_in(&self, tree: &Tree, node: NodeId, content: &Content) -> Attr {
         let entry = &content.entry;
         let gone = node != NodeId::ROOT
             && tree
                 .node(node)
                 .is_some_and(|held| held.place == Place::Gone);
         let nlink = match entry.kind {
+            // Of a hard link group the other names may be unknown here.
+            _ if gone && entry.hard_link_id.is_some() => entry.nlink,
             _ if gone => 0,
             // With -posix.dirNLink, GETATTR counts: see `count_links`.
             Kind::Directory => 2,
@@ -273,7 +295,14 @@ impl Core {
         };
         let mut attr = attr(entry, nlink, &self.config);
         if node == NodeId::ROOT {
-            self.config.root.cover(&mut attr);
+            self.root.lock().cover(&mut attr);
+        }
+        if let Some(touched) = tree.touched(node) {
+            attr.mtime = attr.mtime.max(touched);
+            attr.ctime = attr.ctime.max(touched);
+        }
+        if let Some(file) = self.files.find(node) {
+            file.cover(&mut attr);
         }
         attr
     }

@@ -27,6 +27,10 @@ pub struct MountStats {
     pub read_errors: Counter,
     /// Time of a read.
     pub read_time: Histogram,
+    /// Bytes taken from applications.
+    pub bytes_written: Counter,
+    /// Time of a write.
+    pub write_time: Histogram,
     /// Events of the filer applied.
     pub events: Counter,
     /// From a change at the filer to its being applied here, by the two clocks.
@@ -94,6 +98,11 @@ impl Export for MountStats {
                 &self.bytes_read,
             ),
             ("read_errors", "Reads that failed.", &self.read_errors),
+            (
+                "write_bytes",
+                "Bytes taken from applications.",
+                &self.bytes_written,
+            ),
             ("events", "Filer events applied.", &self.events),
             (
                 "stream_breaks",
@@ -149,6 +158,8 @@ impl Export for MountStats {
         );
         let read = self.read_time.snapshot();
         to.histogram("read_seconds", "Time of a read.", &[], &read);
+        let write = self.write_time.snapshot();
+        to.histogram("write_seconds", "Time of a write.", &[], &write);
     }
 }
 
@@ -164,7 +175,7 @@ struct Op {
 }
 
 /// The operations counted one by one; any other counts as `other`.
-const OPS: [&str; 19] = [
+const OPS: [&str; 37] = [
     "LOOKUP",
     "FORGET",
     "GETATTR",
@@ -183,6 +194,24 @@ const OPS: [&str; 19] = [
     "ACCESS",
     "LSEEK",
     "INTERRUPT",
+    "SETATTR",
+    "MKNOD",
+    "MKDIR",
+    "UNLINK",
+    "RMDIR",
+    "SYMLINK",
+    "RENAME",
+    "RENAME2",
+    "LINK",
+    "CREATE",
+    "WRITE",
+    "FSYNC",
+    "FSYNCDIR",
+    "SETXATTR",
+    "REMOVEXATTR",
+    "FALLOCATE",
+    "SETLK",
+    "SETLKW",
     "other",
 ];
 

@@ -22,6 +22,7 @@ mod apply;
 mod dir;
 mod listing;
 mod node;
+mod own;
 #[cfg(test)]
 mod tests;
 
@@ -99,6 +100,9 @@ pub(crate) struct Tree {
     dir_max_entries: usize,
     /// What the kernel must be told and has not been yet.
     told: Vec<Invalidation>,
+    /// Names, by path, of which we do not know whether our change of them was made: the events
+    /// of that change are news to us, and to the kernel.
+    uncertain: HashSet<(String, Arc<str>)>,
 }
 
 impl Tree {
@@ -120,6 +124,7 @@ impl Tree {
                 bound => bound,
             },
             told: Vec::new(),
+            uncertain: HashSet::new(),
         }
     }
 
@@ -209,7 +214,7 @@ impl Tree {
         entry: Arc<Entry>,
         fence: i64,
     ) -> Option<Known> {
-        let fresh = self.is_still_true(parent, name, question);
+        let fresh = self.is_still_true(parent, name, question, fence);
         let dir = self.nodes.get_mut(&parent)?.dir.as_mut()?;
         let name: Arc<str> = match dir.children.get_key_value(name) {
             Some((name, _)) => Arc::clone(name),
@@ -250,7 +255,7 @@ impl Tree {
             None if complete => None,
             None => {
                 let (question, fence) = asked?;
-                if !self.is_still_true(parent, &listed.name, question) {
+                if !self.is_still_true(parent, &listed.name, question, *fence) {
                     return None;
                 }
                 let entry = Arc::clone(&listed.entry);
@@ -268,7 +273,8 @@ impl Tree {
         question: &Question,
         answer: Option<(Arc<Entry>, i64)>,
     ) {
-        if !self.is_still_true(parent, name, question) {
+        let fence = answer.as_ref().map_or(i64::MIN, |(_, fence)| *fence);
+        if !self.is_still_true(parent, name, question, fence) {
             return;
         }
         match answer {
@@ -301,7 +307,7 @@ impl Tree {
 
     /// Keeps the filer's answer that `name` does not exist; whether the kernel may keep it too.
     pub(crate) fn absent(&mut self, parent: NodeId, name: &str, question: &Question) -> bool {
-        if !self.is_still_true(parent, name, question) {
+        if !self.is_still_true(parent, name, question, i64::MIN) {
             return false;
         }
         let Some(dir) = self
@@ -323,6 +329,11 @@ impl Tree {
     /// What a node holds.
     pub(crate) fn content(&self, node: NodeId) -> Option<&Arc<Content>> {
         self.nodes.get(&node).map(|node| &node.content)
+    }
+
+    /// The node of a name, if the kernel knows it.
+    pub(crate) fn node_of(&self, parent: NodeId, name: &str) -> Option<NodeId> {
+        self.child(parent, name)?.node
     }
 
     /// The node itself.
@@ -367,6 +378,7 @@ impl Tree {
     /// Takes the filer's newer entry of a node.
     pub(crate) fn refreshed(&mut self, node: NodeId, entry: Arc<Entry>, fence: i64, seq: u64) {
         self.update_node(node, Arc::clone(&entry));
+        self.note_link(node);
         let Some(held) = self.nodes.get(&node) else {
             return;
         };
@@ -377,7 +389,7 @@ impl Tree {
                 .and_then(|node| node.dir.as_mut());
             let overtaken = match dir {
                 Some(dir) => {
-                    let overtaken = dir.changed_since(&name, seq);
+                    let overtaken = dir.changed_since(&name, seq, fence);
                     if let Some(child) = dir.children.get_mut(&name) {
                         child.entry = (!overtaken).then_some(entry);
                         child.fence = child.fence.max(fence);
@@ -472,10 +484,11 @@ impl Tree {
         Some(node)
     }
 
-    /// Whether no event since the question can have changed its answer.
-    fn is_still_true(&self, parent: NodeId, name: &str, question: &Question) -> bool {
+    /// Whether no change since the question, other than those that its answer contains, can
+    /// have changed it.
+    fn is_still_true(&self, parent: NodeId, name: &str, question: &Question, fence: i64) -> bool {
         let dir = self.nodes.get(&parent).and_then(|node| node.dir.as_ref());
-        dir.is_some_and(|dir| !dir.changed_since(name, question.seq))
+        dir.is_some_and(|dir| !dir.changed_since(name, question.seq, fence))
             && self.path(parent).as_deref() == Some(&question.directory)
     }
 
@@ -526,19 +539,41 @@ impl Tree {
         node: Option<NodeId>,
         fence: i64,
     ) {
-        let linked = entry.as_ref().and_then(|entry| entry.hard_link_id.clone());
+        let child = Child {
+            entry,
+            node,
+            fence,
+            ours: false,
+        };
+        let group = self.link_of(&child);
         let Some(dir) = self.dir_mut(parent) else {
             return;
         };
-        let child = Child { entry, node, fence };
         let old = dir.children.insert(Arc::clone(name), child);
-        if let Some(old) = old {
+        if let Some(old) = old
+            && self.link_of(&old) != group
+        {
             self.unlink_name(&old, parent, name);
         }
-        if let Some(id) = linked {
+        if let Some(id) = group {
             let names = self.link_names.entry(id).or_default();
             names.insert((parent, Arc::clone(name)));
         }
+    }
+
+    /// Remembers by which id the names of a hard-linked node are found.
+    fn note_link(&mut self, node: NodeId) {
+        let Some(held) = self.nodes.get(&node) else {
+            return;
+        };
+        let Some(id) = held.content.entry.hard_link_id.clone() else {
+            return;
+        };
+        if let Place::In(parent, name) = &held.place {
+            let names = self.link_names.entry(id.clone()).or_default();
+            names.insert((*parent, Arc::clone(name)));
+        }
+        self.link_nodes.entry(id).or_insert(node);
     }
 
     fn child(&self, parent: NodeId, name: &str) -> Option<&Child> {
@@ -593,23 +628,33 @@ impl Tree {
         if let Some((dir, other)) = other {
             held.place = Place::In(*dir, Arc::clone(other));
             held.stale = true;
+        } else if linked.is_some() {
+            // Its other names are not known here, but they are there.
+            held.lose_link();
         }
     }
 
     /// Takes a name out of its hard link group.
     fn unlink_name(&mut self, child: &Child, parent: NodeId, name: &Arc<str>) {
-        let linked = child
-            .entry
-            .as_ref()
-            .and_then(|entry| entry.hard_link_id.as_ref());
-        if let Some(id) = linked
-            && let Some(names) = self.link_names.get_mut(id)
+        if let Some(id) = self.link_of(child)
+            && let Some(names) = self.link_names.get_mut(&id)
         {
             names.remove(&(parent, Arc::clone(name)));
             if names.is_empty() {
-                self.link_names.remove(id);
+                self.link_names.remove(&id);
             }
         }
+    }
+
+    /// The hard link group of a name: as its entry says, or, where that has to be asked for
+    /// again, its node.
+    fn link_of(&self, child: &Child) -> Option<Bytes> {
+        let known = child.entry.as_ref();
+        let held = || {
+            let node = child.node.and_then(|node| self.nodes.get(&node));
+            node.map(|node| &node.content.entry)
+        };
+        known.or_else(held)?.hard_link_id.clone()
     }
 
     fn remove_node(&mut self, node: NodeId) {

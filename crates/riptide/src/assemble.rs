@@ -16,6 +16,7 @@ use reader::{DiskConfig, Reader, ReaderConfig, ReaderStats};
 use seaweed::security::{HttpsClient, Security};
 use serde_json::json;
 use stats::{Export, Exporter, Health, Registry, Summary};
+use writer::{FilerUpload, Placement, UploadConfig, Writer, WriterConfig};
 
 use crate::options::{MountOptions, VolumeServerAccess};
 use crate::sidecars::Place;
@@ -92,7 +93,9 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
 
     let stats = Arc::new(MountStats::default());
     let config = mount_config(options, over);
-    let mount = Mount::open(config, filer.clone(), reader, Arc::clone(&stats)).await?;
+    let writer = writer(options, &security, &filer)?;
+    let writer_stats = writer.stats();
+    let mount = Mount::open(config, filer.clone(), reader, writer, Arc::clone(&stats)).await?;
 
     let registry = Arc::new(registry(options, &stats, &reader_stats, fabric.clone()));
     registry.add(Arc::clone(&stats) as Arc<dyn Export>);
@@ -100,6 +103,7 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     if let Some(fabric) = fabric {
         registry.add(fabric);
     }
+    registry.add(writer_stats);
     registry.add(http_stats);
     registry.add(Arc::new(FilerNumbers(filer)));
     Ok(Assembled {
@@ -170,6 +174,43 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
     }
 }
 
+/// No larger chunk is made, whatever `-chunkSizeLimitMB` says: volume servers refuse files of more
+/// than 256 MiB unless they are told otherwise, and readers fetch chunks whole.
+const CHUNK_MAX: usize = 128 << 20;
+
+fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow::Result<Writer> {
+    let placement = Placement {
+        collection: options.tree.collection.clone(),
+        replication: options.tree.replication.clone(),
+        disk_type: options.tree.disk.clone(),
+        ttl_sec: i32::try_from(options.tree.ttl_seconds).unwrap_or(i32::MAX),
+        data_center: options.data.data_center.clone(),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let http = http_config(options, security)?;
+    let upload = UploadConfig {
+        placement,
+        access: http.access,
+        store: fabric::http::StoreConfig {
+            tls: http.tls,
+            ..fabric::http::StoreConfig::default()
+        },
+        write_key: security.write_key.clone(),
+    };
+    let upload = FilerUpload::new(filer.clone(), runtime, upload);
+    let data = &options.data;
+    let config = WriterConfig {
+        chunk_bytes: usize::try_from(data.chunk_bytes)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_MAX),
+        uploads: data.concurrent_writers,
+        swap_dir: data.swap_dir.clone(),
+        ..WriterConfig::default()
+    };
+    let config = config.with_buffer(data.write_buffer_mib);
+    Ok(Writer::new(config, Arc::new(upload)))
+}
+
 /// What tells the file ids of one cluster from those of another. A filer's signature is kept in
 /// its store, so it survives restarts; filers that say more say the cluster's own identity.
 fn cluster_name(configuration: &filer::Configuration) -> String {
@@ -192,6 +233,9 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         disable_xattr: options.point.disable_xattr,
         dir_nlink: options.metadata.dir_nlink,
         df_logical: options.tree.df_logical,
+        read_only: options.point.read_only,
+        default_permissions: options.point.default_permissions,
+        ttl_seconds: options.tree.ttl_seconds,
         collection: options.tree.collection.clone(),
         quota_bytes: options.tree.quota_bytes,
         replication: options.tree.replication.clone(),

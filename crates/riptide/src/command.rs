@@ -35,7 +35,7 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         name: "mount",
         about: "Mount a SeaweedFS filer as a folder",
         details: "Stays in the foreground until it is unmounted, by riptide umount DIR, by Ctrl-C or by SIGTERM. \
-                  This version mounts read-only: whatever would change the tree answers EROFS.",
+                  What it promises to programs is written down in docs/SEMANTICS.md.",
         words: &[],
         usage: "-filer=HOST:PORT[,HOST:PORT...] -dir=DIR [flags]",
         sections: &mount::ALL,

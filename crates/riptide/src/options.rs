@@ -58,15 +58,15 @@ pub struct TreeOptions {
     pub path: String,
     /// `-includeSystemEntries`.
     pub include_system_entries: bool,
-    /// `-collection`, for df; empty for all.
+    /// `-collection`, for new files and df; empty for the filer's choice, and all.
     pub collection: String,
-    /// `-collectionQuotaMB` in bytes, for df; 0 for none.
+    /// `-collectionQuotaMB`, in bytes; 0 for none.
     pub quota_bytes: u64,
-    /// `-replication`, for df; empty or three digits.
+    /// `-replication`, for new files and df; empty or three digits.
     pub replication: String,
-    /// `-disk`, for df.
+    /// `-disk`, for new files and df.
     pub disk: String,
-    /// `-ttl` in seconds, for df; 0 for none.
+    /// `-ttl` in seconds, for new files and df; 0 for none.
     pub ttl_seconds: u32,
     /// `-df.logical`.
     pub df_logical: bool,
@@ -118,6 +118,14 @@ pub struct DataOptions {
     pub access: VolumeServerAccess,
     /// `-dataCenter`; empty for no preference.
     pub data_center: String,
+    /// `-chunkSizeLimitMB`, in bytes.
+    pub chunk_bytes: u64,
+    /// `-concurrentWriters`, at least one.
+    pub concurrent_writers: usize,
+    /// `-cacheDirWrite`, or `-cacheDir` where that is empty.
+    pub swap_dir: PathBuf,
+    /// `-writeBufferSizeMB`; 0 for the default.
+    pub write_buffer_mib: u64,
 }
 
 /// How volume servers are reached.
@@ -279,6 +287,13 @@ impl DataOptions {
                 _ => VolumeServerAccess::Direct,
             },
             data_center: values.text("dataCenter")?.to_owned(),
+            chunk_bytes: values.mib("chunkSizeLimitMB"),
+            concurrent_writers: values.count("concurrentWriters"),
+            swap_dir: match values.os("cacheDirWrite").is_empty() {
+                true => folder("cacheDir", values)?,
+                false => folder("cacheDirWrite", values)?,
+            },
+            write_buffer_mib: values.count("writeBufferSizeMB"),
         })
     }
 }

@@ -80,7 +80,7 @@ fn a_mount_that_cannot_start_says_why_and_ends_with_status_1() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = err(&output);
     assert!(
-        said.contains("flag -dlm=true has no effect: this version mounts read-only"),
+        said.contains("flag -dlm=true has no effect: locks are kept by the kernel of each machine"),
         "{said}"
     );
     assert!(

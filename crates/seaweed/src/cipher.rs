@@ -48,6 +48,18 @@ pub fn seal(key: &CipherKey, clear: &[u8]) -> Result<Vec<u8>, CipherError> {
     Ok(stored)
 }
 
+impl CipherKey {
+    /// A new key.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn random() -> Result<Self, CipherError> {
+        let mut bytes = [0; Self::LEN];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CipherError::Unavailable)?;
+        Ok(Self::new(bytes))
+    }
+}
+
 /// Why data could not be decrypted or encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CipherError {

@@ -10,7 +10,7 @@
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
-use libdeflater::Decompressor;
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
 /// In which way data is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,20 @@ pub fn decompress(stored: &[u8], enough: u64, limit: usize) -> Result<Vec<u8>, C
             start: stored.iter().take(4).copied().collect(),
         }),
     }
+}
+
+/// A gzip stream of `clear`; none where that would not be shorter.
+///
+/// At the fastest level: the network is seldom so slow that another would pay.
+pub fn gzip(clear: &[u8]) -> Option<Vec<u8>> {
+    let mut packed = vec![0; clear.len()];
+    // Level 0, which the library calls the fastest, only copies.
+    let level = CompressionLvl::new(1).ok()?;
+    let len = Compressor::new(level)
+        .gzip_compress(clear, &mut packed)
+        .ok()?;
+    packed.truncate(len);
+    (len < clear.len()).then_some(packed)
 }
 
 /// Why data could not be inflated.

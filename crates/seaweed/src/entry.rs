@@ -140,6 +140,26 @@ impl Entry {
         })
     }
 
+    /// A number for a new inode at this path: like those that filers compute, but from the
+    /// nanosecond of its creation, so that a name used again at once gets another one.
+    pub fn new_inode(path: &str, crtime: SystemTime) -> u64 {
+        let (seconds, nanos) = time::split(crtime);
+        let nanos_all = seconds
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(i64::from(nanos));
+        inode::of_path(path, nanos_all)
+    }
+
+    /// Seconds since 1970 and nanoseconds after them, as the filer stores times.
+    pub fn stored_time(time: SystemTime) -> (i64, i32) {
+        time::split(time)
+    }
+
+    /// The key under which a filer keeps an extended attribute.
+    pub fn xattr_key(name: &str) -> String {
+        format!("{XATTR_PREFIX}{name}")
+    }
+
     /// Holds other entries.
     pub fn is_directory(&self) -> bool {
         self.kind == Kind::Directory

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod attributes;
+mod conformance;
 mod directories;
 mod disk_cache;
+mod exercise;
 mod fabric;
 mod fail_over;
 mod faults;
@@ -11,6 +13,7 @@ mod filer_restart;
 mod freshness;
 mod kinds;
 mod lifecycle;
+mod operations;
 mod options;
 mod protected;
 mod read_only;
@@ -20,4 +23,6 @@ mod sidecar;
 mod statistics;
 mod stock;
 mod tools;
+mod two_mounts;
 mod volume_restart;
+mod writing;

@@ -53,7 +53,7 @@ impl Greeting<'_> {
             None => 0,
             Some(arena) => send_with(&wire, &frame, arena, watch)?,
         };
-        wire.send(&frame[sent..], watch)?;
+        wire.send(&[&frame[sent..]], watch)?;
         let mut reader = FrameReader::new();
         loop {
             let message = receive(&mut wire, &mut reader, watch)?;
@@ -61,7 +61,7 @@ impl Greeting<'_> {
                 Reply::Send(message) => {
                     frame.clear();
                     wire::encode(0, &message, &mut frame)?;
-                    wire.send(&frame, watch)?;
+                    wire.send(&[&frame], watch)?;
                 }
                 Reply::Open(limits) => {
                     let region = arena.map(|_| 0);

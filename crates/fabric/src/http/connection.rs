@@ -12,6 +12,8 @@ use super::wire::Wire;
 const USUAL_HEAD: usize = 1024;
 /// Bodies up to this size are received together with their head and copied once.
 const SMALL_BODY: usize = 15 * 1024;
+/// How long the answer of a server that has closed is waited for.
+const REFUSAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Interim answers (1xx) accepted before the real one.
 const MAX_INTERIM: usize = 8;
 
@@ -38,16 +40,40 @@ impl Connection {
         }
     }
 
-    /// Sends `request` and waits for the head of the answer, expecting `body` bytes after it.
+    /// Sends `request`, all pieces one behind the other, and waits for the head of the answer,
+    /// expecting `body` bytes after it.
+    ///
+    /// A server that refuses a large body may answer and close amid it: the answer says more
+    /// than that it closed.
     pub(crate) fn exchange(
         &mut self,
-        request: &[u8],
+        request: &[&[u8]],
         body: u64,
         watch: &Watch<'_>,
     ) -> Result<Head, Halt> {
         debug_assert_eq!(self.start, self.end, "the previous body was not consumed");
         (self.start, self.end, self.received) = (0, 0, 0);
-        self.wire.send(request, watch)?;
+        match self.wire.send(request, watch) {
+            Ok(()) => {}
+            Err(Halt::Broken(error)) if request.len() > 1 => {
+                let watch = Watch {
+                    patience: REFUSAL.min(watch.patience),
+                    ..*watch
+                };
+                return match self.head(body, &watch) {
+                    Ok(head) => Ok(Head {
+                        keep_alive: false,
+                        ..head
+                    }),
+                    Err(_) => Err(Halt::Broken(error)),
+                };
+            }
+            Err(halt) => return Err(halt),
+        }
+        self.head(body, watch)
+    }
+
+    fn head(&mut self, body: u64, watch: &Watch<'_>) -> Result<Head, Halt> {
         self.wire.expect_answer(watch)?;
         let body = usize::try_from(body).unwrap_or(usize::MAX);
         let room = USUAL_HEAD + if body <= SMALL_BODY { body } else { 0 };

@@ -93,7 +93,7 @@ impl Client {
             Extent::Range { len, .. } => len,
             Extent::Whole => u64::MAX,
         };
-        let (mut connection, head) = self.converse(watch, server, &request, expected)?;
+        let (mut connection, head) = self.converse(watch, server, &[&request], expected)?;
         if head.framing == Framing::Chunked {
             self.stats.chunked.inc();
         }
@@ -108,11 +108,11 @@ impl Client {
 
     /// Sends `request` on a kept connection or, if the server has closed that one meanwhile,
     /// on a new one.
-    fn converse(
+    pub(crate) fn converse(
         &self,
         watch: &Watch<'_>,
         server: &Server,
-        request: &[u8],
+        request: &[&[u8]],
         expected: u64,
     ) -> Result<(Connection, Head), Halt> {
         if let Some(mut kept) = self.servers.checkout(server) {

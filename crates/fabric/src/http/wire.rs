@@ -24,6 +24,9 @@ pub(crate) struct Wire {
     tls: Option<Box<Connection>>,
 }
 
+/// Pieces that one system call takes, at most (`UIO_MAXIOV`).
+const SLICES: usize = 1024;
+
 /// TLS towards one named server.
 #[derive(Debug, Clone)]
 pub(crate) struct Secure {
@@ -85,15 +88,20 @@ impl Wire {
         Ok(Self { socket, tls })
     }
 
-    /// Sends all of `bytes`.
-    pub(crate) fn send(&mut self, mut bytes: &[u8], watch: &Watch<'_>) -> Result<(), Halt> {
-        if let Some(tls) = &mut self.tls {
-            tls.writer().write_all(bytes)?;
-            return self.flush(watch);
+    /// Sends all of `parts`, one behind the other.
+    pub(crate) fn send(&mut self, parts: &[&[u8]], watch: &Watch<'_>) -> Result<(), Halt> {
+        if self.tls.is_some() {
+            return parts.iter().try_for_each(|part| self.encrypt(part, watch));
         }
-        while !bytes.is_empty() {
-            match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
-                Ok(sent) => bytes = &bytes[sent..],
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut left = slices.as_mut_slice();
+        // Nothing to send is nothing to wait for.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let none = &mut SendAncillaryBuffer::default();
+            let most = left.len().min(SLICES);
+            match sendmsg(&self.socket, &left[..most], none, SendFlags::NOSIGNAL) {
+                Ok(sent) => IoSlice::advance_slices(&mut left, sent),
                 Err(Errno::AGAIN) => watch.ready(self.socket.as_fd(), PollFlags::OUT)?,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Halt::Broken(errno.into())),
@@ -159,6 +167,19 @@ impl Wire {
     /// The socket, without what TLS knew.
     pub(crate) fn into_socket(self) -> OwnedFd {
         self.socket
+    }
+
+    fn encrypt(&mut self, mut bytes: &[u8], watch: &Watch<'_>) -> Result<(), Halt> {
+        while !bytes.is_empty() {
+            let Some(tls) = &mut self.tls else {
+                return Ok(());
+            };
+            // As much as its buffer takes.
+            let taken = tls.writer().write(bytes)?;
+            bytes = &bytes[taken..];
+            self.flush(watch)?;
+        }
+        Ok(())
     }
 
     /// Receives at least one byte into `to`, which is not empty; 0 means the peer has closed.

@@ -22,10 +22,16 @@ macro_rules! init_flags {
 init_flags! {
     /// Several reads of one page range may be under way, in any order.
     ASYNC_READ = 0
+    /// Locks of fcntl(2) are asked for here instead of being kept in the kernel.
+    POSIX_LOCKS = 1
     /// O_TRUNC arrives with OPEN.
     ATOMIC_O_TRUNC = 3
     /// Writes beyond one page.
     BIG_WRITES = 5
+    /// The umask is left to the server.
+    DONT_MASK = 6
+    /// Locks of flock(2) are asked for here instead of being kept in the kernel.
+    FLOCK_LOCKS = 10
     /// An attribute change drops the file's pages.
     AUTO_INVAL_DATA = 12
     /// READDIRPLUS is spoken.
@@ -34,6 +40,8 @@ init_flags! {
     READDIRPLUS_AUTO = 14
     /// One O_DIRECT call may become several requests at a time.
     ASYNC_DIO = 15
+    /// The kernel keeps written pages and writes them back later.
+    WRITEBACK_CACHE = 16
     /// Lookups and listings of one directory may run in parallel.
     PARALLEL_DIROPS = 18
     /// The kernel checks and asks for POSIX ACLs.
@@ -46,6 +54,8 @@ init_flags! {
     CACHE_SYMLINKS = 23
     /// Pages are dropped only when the server says so.
     EXPLICIT_INVAL_DATA = 25
+    /// The server clears setuid and setgid bits when it is told to.
+    HANDLE_KILLPRIV_V2 = 28
     /// The upper half of the flags counts.
     INIT_EXT = 30
     /// A name can be expired without dropping its dentry.

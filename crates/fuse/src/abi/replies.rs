@@ -119,6 +119,18 @@ reply! { GetxattrOut { size: u32, padding: u32, } }
 reply! { LseekOut { offset: u64, } }
 
 reply! {
+    /// WRITE and COPY_FILE_RANGE: how many bytes.
+    WriteOut {
+        size: u32,
+        padding: u32,
+    }
+}
+
+reply! { CopyFileRangeOut { bytes_copied: u64, } }
+
+reply! { LkOut { start: u64, end: u64, kind: u32, pid: u32, } }
+
+reply! {
     /// An entry of READDIR; the name follows. READDIRPLUS puts an [`EntryOut`] before it.
     Dirent {
         ino: u64,

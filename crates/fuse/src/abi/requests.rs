@@ -121,6 +121,97 @@ request! { pub(crate) AccessIn { mask: u32, padding: u32, } }
 
 request! { pub(crate) InterruptIn { unique: u64, } }
 
+request! {
+    pub(crate) SetattrIn {
+        valid: u32,
+        padding: u32,
+        fh: u64,
+        size: u64,
+        lock_owner: u64,
+        atime: u64,
+        mtime: u64,
+        ctime: u64,
+        atimensec: u32,
+        mtimensec: u32,
+        ctimensec: u32,
+        mode: u32,
+        unused4: u32,
+        uid: u32,
+        gid: u32,
+        unused5: u32,
+    }
+}
+
+request! { pub(crate) MknodIn { mode: u32, rdev: u32, umask: u32, padding: u32, } }
+
+request! { pub(crate) MkdirIn { mode: u32, umask: u32, } }
+
+request! { pub(crate) RenameIn { newdir: u64, } }
+
+request! { pub(crate) Rename2In { newdir: u64, flags: u32, padding: u32, } }
+
+request! { pub(crate) LinkIn { oldnodeid: u64, } }
+
+request! { pub(crate) CreateIn { flags: u32, mode: u32, umask: u32, open_flags: u32, } }
+
+request! {
+    /// The data follows.
+    pub(crate) WriteIn {
+        fh: u64,
+        offset: u64,
+        size: u32,
+        write_flags: u32,
+        lock_owner: u64,
+        flags: u32,
+        padding: u32,
+    }
+}
+
+request! {
+    /// Without FUSE_SETXATTR_EXT, which is not asked for; name and value follow.
+    pub(crate) SetxattrIn {
+        size: u32,
+        flags: u32,
+    }
+}
+
+request! {
+    /// GETLK, SETLK and SETLKW.
+    pub(crate) LkIn {
+        fh: u64,
+        owner: u64,
+        start: u64,
+        end: u64,
+        kind: u32,
+        pid: u32,
+        lk_flags: u32,
+        padding: u32,
+    }
+}
+
+request! {
+    pub(crate) FallocateIn {
+        fh: u64,
+        offset: u64,
+        length: u64,
+        mode: u32,
+        padding: u32,
+    }
+}
+
+request! {
+    /// COPY_FILE_RANGE and COPY_FILE_RANGE_64.
+    pub(crate) CopyFileRangeIn {
+        fh_in: u64,
+        off_in: u64,
+        nodeid_out: u64,
+        fh_out: u64,
+        off_out: u64,
+        len: u64,
+        flags: u64,
+    }
+}
+
 request! { pub(crate) LseekIn { fh: u64, offset: u64, whence: u32, padding: u32, } }
 
 const _: () = {
@@ -130,4 +221,9 @@ const _: () = {
     assert!(size_of::<ReleaseIn>() == 24);
     assert!(size_of::<FlushIn>() == 24);
     assert!(size_of::<LseekIn>() == 24);
+    assert!(size_of::<SetattrIn>() == 88);
+    assert!(size_of::<WriteIn>() == 40);
+    assert!(size_of::<LkIn>() == 48);
+    assert!(size_of::<FallocateIn>() == 32);
+    assert!(size_of::<CopyFileRangeIn>() == 56);
 };

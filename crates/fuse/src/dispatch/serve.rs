@@ -7,10 +7,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::{Backend, Call};
-use crate::abi::{GetxattrOut, LseekOut};
-use crate::parse::Operation;
+use crate::abi::{GetxattrOut, LkOut, LseekOut};
+use crate::parse::{LOCK_NONE, LOCK_READ, LOCK_WRITE, Operation};
 use crate::reply::{ReadReply, Segments, entries_plus};
-use crate::{Access, DirReply, Errno, FileSystem, Lookup, Opcode, XattrReply, encode};
+use crate::{Access, DirReply, Errno, FileSystem, LockKind, Lookup, Opcode, XattrReply, encode};
 
 /// Flags of open(2) that ask to write.
 const WRITES: u32 = (libc::O_ACCMODE | libc::O_TRUNC) as u32;
@@ -55,9 +55,15 @@ impl<F: FileSystem + ?Sized, B: Backend> Call<'_, F, B> {
                 }
                 self.send_bytes(&target);
             }
-            Operation::Open { flags } => {
-                if flags & WRITES != libc::O_RDONLY as u32 {
+            Operation::Open {
+                flags,
+                kill_suidgid,
+            } => {
+                if flags & WRITES != libc::O_RDONLY as u32 && !fs.is_writable() {
                     return Err(Errno::EROFS);
+                }
+                if kill_suidgid {
+                    fs.kill_suidgid(req, node)?;
                 }
                 let opened = fs.open(req, node, flags)?;
                 if !self.send(&encode::opened(&opened)) {
@@ -90,14 +96,42 @@ impl<F: FileSystem + ?Sized, B: Backend> Call<'_, F, B> {
                 size,
                 plus: true,
             })?,
-            Operation::Flush { handle } => {
-                fs.flush(req, node, handle)?;
+            Operation::Flush { handle, lock_owner } => {
+                fs.flush(req, node, handle, lock_owner)?;
                 self.send_done();
             }
-            Operation::Release { handle } => {
+            Operation::Release {
+                handle,
+                flock_owner,
+            } => {
+                if let Some(owner) = flock_owner {
+                    fs.release_flock(node, handle, owner);
+                }
                 fs.release(node, handle);
                 self.send_done();
             }
+            Operation::Fsync { handle, data_only } => {
+                fs.fsync(req, node, handle, data_only)?;
+                self.send_done();
+            }
+            Operation::Fsyncdir { handle } => {
+                fs.fsyncdir(req, node, handle)?;
+                self.send_done();
+            }
+            Operation::Getlk(lock) => {
+                let held = fs.getlk(req, node, lock)?;
+                self.send(&LkOut {
+                    start: held.start,
+                    end: held.end,
+                    kind: match held.kind {
+                        LockKind::Read => LOCK_READ,
+                        LockKind::Write => LOCK_WRITE,
+                        LockKind::Unlock => LOCK_NONE,
+                    },
+                    pid: held.pid,
+                });
+            }
+            Operation::Setlk(lock) => self.set_lock(lock)?,
             Operation::Releasedir { handle } => {
                 fs.releasedir(node, handle);
                 self.send_done();
@@ -126,11 +160,10 @@ impl<F: FileSystem + ?Sized, B: Backend> Call<'_, F, B> {
                 let offset = fs.lseek(req, node, handle, offset, whence)?;
                 self.send(&LseekOut { offset });
             }
-            // Nothing here is ever dirty.
-            Operation::Fsync { .. } | Operation::Fsyncdir { .. } | Operation::Destroy => {
+            Operation::Destroy => {
                 self.send_done();
             }
-            Operation::Mutation => return Err(Errno::EROFS),
+            Operation::Change(change) => self.change(change)?,
             Operation::Unsupported | Operation::Init { .. } => {
                 // After ENOSYS the kernel does without, for good where it can.
                 tracing::debug!(%opcode, "not served");

@@ -1,13 +1,16 @@
 //! The bytes of files.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use context::Context;
-use fuse::{Errno, NodeId, Opened, ReadReply};
+use fuse::{Errno, NodeId, Opened, ReadReply, Request};
 use reader::{ReadError, Sink, Stream};
 use seaweed::{Entry, FileView, Kind};
+use writer::Look;
 
+use crate::files::File;
 use crate::remote::RemoteError;
 use crate::tree::Content;
 
@@ -18,6 +21,7 @@ use super::Mount;
 pub(super) struct FileHandle {
     node: NodeId,
     stream: Stream,
+    pub(super) file: Arc<File>,
 }
 
 /// `SEEK_DATA` and `SEEK_HOLE` of lseek(2).
@@ -25,7 +29,14 @@ const SEEK_DATA: u32 = 3;
 const SEEK_HOLE: u32 = 4;
 
 impl Mount {
-    pub(super) fn open_file(&self, node: NodeId) -> Result<Opened, Errno> {
+    pub(super) fn open_file(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        flags: u32,
+    ) -> Result<Opened, Errno> {
+        let ctx = self.core.context(req);
+        self.core.may_open(&ctx, req, node, flags)?;
         let tree = self.core.tree.read();
         let held = tree.node(node).ok_or(Errno::ESTALE)?;
         let entry = &held.content.entry;
@@ -46,21 +57,44 @@ impl Mount {
         let keep_cache = held.keep_cache();
         held.open();
         drop(tree);
+        let file = self.acquire(node);
+        if Self::truncates(flags)
+            && let Err(errno) = self.truncate(&ctx, &file, 0, false)
+        {
+            self.relinquish(&file);
+            self.core.tree.write().closed(node);
+            return Err(errno);
+        }
+        Ok(self.opened(node, file, flags, keep_cache))
+    }
+
+    /// A handle of `file`.
+    pub(super) fn opened(
+        &self,
+        node: NodeId,
+        file: Arc<File>,
+        flags: u32,
+        keep_cache: bool,
+    ) -> Opened {
         let handle = self.files.insert(FileHandle {
             node,
             stream: Stream::new(),
+            file,
         });
-        Ok(Opened {
+        Opened {
             handle,
             keep_cache,
-            no_flush: true,
+            // Who cannot write has nothing to save.
+            no_flush: !Self::writes(flags),
             ..Opened::default()
-        })
+        }
     }
 
     pub(super) fn close_file(&self, handle: u64) {
-        if let Some(file) = self.files.remove(handle) {
-            self.core.tree.write().closed(file.node);
+        if let Some(handle) = self.files.remove(handle) {
+            self.save_released(&handle.file);
+            self.relinquish(&handle.file);
+            self.core.tree.write().closed(handle.node);
         }
     }
 
@@ -74,22 +108,47 @@ impl Mount {
         reply: &mut ReadReply<'_>,
     ) -> Result<usize, Errno> {
         let file = self.files.find(handle)?;
-        let content = self.content(file.node)?;
-        match self.read_content(ctx, &content, &file, offset, size, reply) {
+        let (content, done) = self.read_current(ctx, &file, offset, size, reply)?;
+        match done {
             Err(DataError::Read(ReadError::NotFound { .. })) => {}
             done => return done.map_err(|error| self.read_failed(&content.entry, &error)),
         }
         // The chunk was deleted: the file must have changed since its entry was known.
         let refreshed = self.core.refresh(ctx, file.node);
         refreshed.map_err(|error| self.core.remote.fail("read", &content.entry.name, &error))?;
-        let newer = self.content(file.node)?;
-        if newer.version == content.version {
+        if self.content(file.node)?.version == content.version {
             tracing::warn!(name = content.entry.name, "its chunks are gone");
             return Err(Errno::ESTALE);
         }
         reply.truncate(0);
-        let done = self.read_content(ctx, &newer, &file, offset, size, reply);
+        let (newer, done) = self.read_current(ctx, &file, offset, size, reply)?;
         done.map_err(|error| self.read_failed(&newer.entry, &error))
+    }
+
+    /// Reads the current version with what was written over it; which one that was, and what
+    /// came of it.
+    fn read_current(
+        &self,
+        ctx: &Context<'_>,
+        handle: &FileHandle,
+        offset: u64,
+        size: u32,
+        reply: &mut ReadReply<'_>,
+    ) -> Result<(Arc<Content>, Result<usize, DataError>), Errno> {
+        // The changes first: a save in between puts them into the entry, where laying them over
+        // again does not matter. The other way round, they would be in neither.
+        let end = offset.saturating_add(u64::from(size));
+        let file = &handle.file;
+        let look = file.is_changed().then(|| file.dirty.look(offset, end));
+        let content = self.content(handle.node)?;
+        let done = match look.transpose() {
+            Ok(Some(look)) if !look.is_empty() => {
+                self.read_changed(ctx, &content, look, handle, offset..end, reply)
+            }
+            Ok(_) => self.read_content(ctx, &content, handle, offset, size, reply),
+            Err(error) => Err(error.into()),
+        };
+        Ok((content, done))
     }
 
     pub(super) fn seek(
@@ -100,6 +159,9 @@ impl Mount {
         whence: u32,
     ) -> Result<u64, Errno> {
         let file = self.files.find(handle)?;
+        // Holes are known of chunks: what is only in memory becomes some.
+        self.core
+            .save(ctx, file.node, Some(&file.file), false, None)?;
         let content = self.content(file.node)?;
         let size = content.entry.size;
         if offset >= size {
@@ -123,7 +185,55 @@ impl Mount {
         }
     }
 
-    fn content(&self, node: NodeId) -> Result<Arc<Content>, Errno> {
+    /// Reads one version with changes over it.
+    fn read_changed(
+        &self,
+        ctx: &Context<'_>,
+        content: &Content,
+        look: Look,
+        handle: &FileHandle,
+        wanted: Range<u64>,
+        reply: &mut ReadReply<'_>,
+    ) -> Result<usize, DataError> {
+        let offset = wanted.start;
+        let end = look.edit.size(content.entry.size).min(wanted.end);
+        if end <= offset {
+            return Ok(0);
+        }
+        let view = handle.file.view(content, &look, |chunks, size| {
+            self.reader.resolve(ctx, chunks, size)
+        })?;
+        let mut at = offset;
+        for (start, bytes) in look.over {
+            self.read_view(ctx, &view, handle, at, start.min(end), reply)?;
+            at = at.max(start.min(end));
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let bytes = bytes.slice(..bytes.len().min(left));
+            at += bytes.len() as u64;
+            reply.share(bytes);
+        }
+        self.read_view(ctx, &view, handle, at, end, reply)?;
+        Ok((end - offset) as usize)
+    }
+
+    fn read_view(
+        &self,
+        ctx: &Context<'_>,
+        view: &Arc<FileView>,
+        handle: &FileHandle,
+        from: u64,
+        to: u64,
+        reply: &mut ReadReply<'_>,
+    ) -> Result<(), DataError> {
+        if from < to {
+            let len = (to - from) as usize;
+            self.reader
+                .read(ctx, view, &handle.stream, from, len, &mut Reply(reply))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn content(&self, node: NodeId) -> Result<Arc<Content>, Errno> {
         let tree = self.core.tree.read();
         tree.content(node).cloned().ok_or(Errno::ESTALE)
     }
@@ -222,6 +332,8 @@ impl Mount {
 enum DataError {
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Written(#[from] writer::WriteError),
     #[error("{name} is only in cloud storage, and the filer cannot fetch it: {reason}")]
     Remote { name: String, reason: String },
 }

@@ -5,21 +5,25 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fuse::{
-    Access, Attr, DirReply, Errno, FileSystem, Lookup, NodeId, Notifier, Opened, ReadReply,
-    Request, StatFs, XattrReply,
+    Access, Attr, DirReply, Entry, Errno, FileSystem, Lookup, NodeId, Notifier, Opened, ReadReply,
+    Request, SetAttr, StatFs, Write, XattrReply,
 };
 
 use crate::access;
 
-use super::{Mount, utf8};
+use super::{Mount, old_name};
 
 impl FileSystem for Mount {
     fn mounted(&self, notifier: Notifier) {
         self.core.invalidator.attach(notifier);
     }
 
+    fn is_writable(&self) -> bool {
+        !self.core.config.read_only
+    }
+
     fn lookup(&self, req: Request<'_>, parent: NodeId, name: &OsStr) -> Result<Lookup, Errno> {
-        self.find(&self.core.context(req), parent, utf8(name)?)
+        self.find(&self.core.context(req), parent, old_name(name)?)
     }
 
     fn forget(&self, node: NodeId, count: u64) {
@@ -40,8 +44,8 @@ impl FileSystem for Mount {
         self.link_target(node)
     }
 
-    fn open(&self, _: Request<'_>, node: NodeId, _flags: u32) -> Result<Opened, Errno> {
-        self.open_file(node)
+    fn open(&self, req: Request<'_>, node: NodeId, flags: u32) -> Result<Opened, Errno> {
+        self.open_file(req, node, flags)
     }
 
     fn read(
@@ -140,5 +144,143 @@ impl FileSystem for Mount {
         whence: u32,
     ) -> Result<u64, Errno> {
         self.seek(&self.core.context(req), handle, offset, whence)
+    }
+
+    fn setattr(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        change: SetAttr,
+    ) -> Result<(Attr, Duration), Errno> {
+        self.change_attributes(req, node, &change)
+    }
+
+    fn mknod(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        rdev: u32,
+    ) -> Result<Entry, Errno> {
+        self.make_node(req, parent, name, mode, rdev)
+    }
+
+    fn mkdir(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Entry, Errno> {
+        self.make_directory(req, parent, name, mode)
+    }
+
+    fn symlink(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<Entry, Errno> {
+        self.make_symlink(req, parent, name, target)
+    }
+
+    fn link(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        parent: NodeId,
+        name: &OsStr,
+    ) -> Result<Entry, Errno> {
+        self.link_node(req, node, parent, name)
+    }
+
+    fn unlink(&self, req: Request<'_>, parent: NodeId, name: &OsStr) -> Result<(), Errno> {
+        self.remove(req, parent, name, false)
+    }
+
+    fn rmdir(&self, req: Request<'_>, parent: NodeId, name: &OsStr) -> Result<(), Errno> {
+        self.remove(req, parent, name, true)
+    }
+
+    fn rename(
+        &self,
+        req: Request<'_>,
+        from: (NodeId, &OsStr),
+        to: (NodeId, &OsStr),
+        flags: u32,
+    ) -> Result<(), Errno> {
+        self.rename_name(req, from, to, flags)
+    }
+
+    fn create(
+        &self,
+        req: Request<'_>,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        flags: u32,
+        kill_suidgid: bool,
+    ) -> Result<(Entry, Opened), Errno> {
+        self.create_file(req, parent, name, mode, flags, kill_suidgid)
+    }
+
+    fn kill_suidgid(&self, req: Request<'_>, node: NodeId) -> Result<(), Errno> {
+        self.take_suidgid(&self.core.context(req), node)
+    }
+
+    fn write(
+        &self,
+        req: Request<'_>,
+        _node: NodeId,
+        handle: u64,
+        write: Write<'_>,
+    ) -> Result<(), Errno> {
+        let started = Instant::now();
+        let len = write.data.len() as u64;
+        self.write_file(req, handle, write)?;
+        self.core.stats.write_time.record(started.elapsed());
+        self.core.stats.bytes_written.add(len);
+        Ok(())
+    }
+
+    fn flush(&self, req: Request<'_>, _: NodeId, handle: u64, _: u64) -> Result<(), Errno> {
+        self.save_handle(req, handle, false)
+    }
+
+    fn fsync(&self, req: Request<'_>, _: NodeId, handle: u64, _: bool) -> Result<(), Errno> {
+        self.save_handle(req, handle, true)
+    }
+
+    fn fsyncdir(&self, req: Request<'_>, node: NodeId, _: u64) -> Result<(), Errno> {
+        self.core.save_times(&self.core.context(req), node)
+    }
+
+    fn setxattr(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        name: &OsStr,
+        value: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
+        self.change_xattr(req, node, name, Some((value, flags)))
+    }
+
+    fn removexattr(&self, req: Request<'_>, node: NodeId, name: &OsStr) -> Result<(), Errno> {
+        self.change_xattr(req, node, name, None)
+    }
+
+    fn fallocate(
+        &self,
+        req: Request<'_>,
+        _: NodeId,
+        handle: u64,
+        offset: u64,
+        length: u64,
+        mode: u32,
+    ) -> Result<(), Errno> {
+        self.allocate(req, handle, offset, length, mode)
     }
 }

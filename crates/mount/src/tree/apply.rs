@@ -27,11 +27,32 @@ pub(crate) struct Moved {
     /// Whether that clock is the one that the fences of kept answers were taken from. If not,
     /// nothing says which is newer, and the names are asked for.
     pub(crate) same_clock: bool,
+    /// It is our own change: the kernel knows from the answer it was given.
+    pub(crate) ours: bool,
+}
+
+impl Moved {
+    /// The moment by which names compare, if anything can be said.
+    fn moment(&self) -> i64 {
+        if self.same_clock {
+            self.ts_ns
+        } else {
+            i64::MAX
+        }
+    }
 }
 
 impl Tree {
     /// Applies one event.
     pub(crate) fn apply(&mut self, event: Moved) {
+        if event.ours && !self.is_uncertain(&event) {
+            self.quietly(|tree| tree.apply_loudly(event));
+        } else {
+            self.apply_loudly(event);
+        }
+    }
+
+    fn apply_loudly(&mut self, event: Moved) {
         self.seq += 1;
         match (event.old.clone(), event.new.clone()) {
             (Some(old), Some((new, entry))) if old != new => {
@@ -62,9 +83,11 @@ impl Tree {
                 dir.generation += 1;
                 for child in dir.children.values_mut() {
                     child.entry = None;
+                    child.ours = false;
                 }
             }
         }
+        self.uncertain.clear();
         self.link_names.clear();
     }
 
@@ -73,19 +96,24 @@ impl Tree {
             self.update_node(NodeId::ROOT, entry);
             return;
         }
+        let parent = self.walk(&at.directory);
+        if let Some(parent) = parent
+            && self.is_old_news(parent, &at.name, event)
+        {
+            return;
+        }
         if let Some(id) = entry.hard_link_id.clone() {
             self.doubt_links(&id);
         }
-        let Some(parent) = self.walk(&at.directory) else {
+        let Some(parent) = parent else {
             return;
         };
-        let seq = self.seq;
         let linked = entry.hard_link_id.is_some();
         let Some(dir) = self.dir_mut(parent) else {
             return;
         };
-        dir.touch(&at.name, seq);
         if event.old.is_none() {
+            dir.bump(event.ts_ns);
             // The kernel's listing lacks the name, even if a look-up has seen it already.
             dir.generation += 1;
             self.told.push(Invalidation::Data(parent));
@@ -142,16 +170,18 @@ impl Tree {
         let Some(parent) = self.walk(&at.directory) else {
             return;
         };
-        let seq = self.seq;
+        if self.is_old_news(parent, &at.name, event) {
+            return;
+        }
         let Some(dir) = self.dir_mut(parent) else {
             return;
         };
-        dir.touch(&at.name, seq);
         let fence = dir.children.get(&at.name).map(|child| child.fence);
         if event.same_clock && fence.is_some_and(|fence| event.ts_ns <= fence) {
             return;
         }
         dir.generation += 1;
+        dir.bump(event.ts_ns);
         self.told
             .push(Invalidation::Name(parent, Arc::clone(&at.name)));
         self.told.push(Invalidation::Data(parent));
@@ -161,10 +191,7 @@ impl Tree {
             return;
         }
         if let Some(child) = self.take_child(parent, &at.name) {
-            let linked = child
-                .entry
-                .as_ref()
-                .and_then(|entry| entry.hard_link_id.clone());
+            let linked = self.link_of(&child);
             self.unname(parent, &at.name, &child);
             if let Some(node) = child.node {
                 self.told.push(Invalidation::Attr(node));
@@ -176,12 +203,13 @@ impl Tree {
     }
 
     fn apply_rename(&mut self, old: &Placed, new: &Placed, entry: Arc<Entry>, event: &Moved) {
-        let seq = self.seq;
         let mut node = None;
-        if let Some(parent) = self.walk(&old.directory) {
+        if let Some(parent) = self.walk(&old.directory)
+            && !self.is_old_news(parent, &old.name, event)
+        {
             if let Some(dir) = self.dir_mut(parent) {
-                dir.touch(&old.name, seq);
                 dir.generation += 1;
+                dir.bump(event.ts_ns);
             }
             self.told
                 .push(Invalidation::Name(parent, Arc::clone(&old.name)));
@@ -202,17 +230,29 @@ impl Tree {
             }
             return;
         };
+        if self.is_old_news(parent, &new.name, event) {
+            return;
+        }
         if let Some(dir) = self.dir_mut(parent) {
-            dir.touch(&new.name, seq);
             dir.generation += 1;
+            dir.bump(event.ts_ns);
         }
         self.told
             .push(Invalidation::Name(parent, Arc::clone(&new.name)));
         self.told.push(Invalidation::Data(parent));
         if let Some(replaced) = self.take_child(parent, &new.name) {
             // A rename that was seen before its event (by a look-up) is no replacement.
-            node = node.or(replaced.node);
+            // Another inode that is there is what was replaced, whoever has it open.
+            let same = replaced.node.filter(|id| {
+                let held = self.nodes.get(id);
+                held.is_some_and(|held| held.content.entry.inode == entry.inode)
+            });
+            node = node.or(same);
+            let linked = self.link_of(&replaced);
             self.unname(parent, &new.name, &replaced);
+            if let Some(id) = linked.filter(|_| replaced.node != node) {
+                self.doubt_links(&id);
+            }
             if let Some(gone) = replaced.node.filter(|gone| Some(*gone) != node) {
                 self.told.push(Invalidation::Attr(gone));
             }
@@ -232,6 +272,23 @@ impl Tree {
                 Some(node) => self.doubt_node(node),
                 None => {}
             }
+        }
+    }
+
+    /// Notes that the event is about `name`. Whether our own change of it is known to contain
+    /// the event already, so that nothing follows from it, not even for the kernel.
+    fn is_old_news(&mut self, parent: NodeId, name: &Arc<str>, event: &Moved) -> bool {
+        let seq = self.seq;
+        let Some(dir) = self.dir_mut(parent) else {
+            return false;
+        };
+        dir.touch(name, seq, event.moment());
+        if !event.same_clock {
+            return false;
+        }
+        match dir.children.get(name) {
+            Some(child) => child.ours && event.ts_ns <= child.fence,
+            None => dir.is_buried(name, event.ts_ns),
         }
     }
 
@@ -255,7 +312,7 @@ impl Tree {
     }
 
     /// The name is asked for before it is shown.
-    fn doubt_name(&mut self, parent: NodeId, name: &Arc<str>) {
+    pub(super) fn doubt_name(&mut self, parent: NodeId, name: &Arc<str>) {
         if let Some(child) = self.take_child(parent, name) {
             self.unlink_name(&child, parent, name);
             self.set_child(parent, name, None, child.node, child.fence);
@@ -266,7 +323,7 @@ impl Tree {
     }
 
     /// Something happened to one name of a hard link group: all of them show it.
-    fn doubt_links(&mut self, id: &Bytes) {
+    pub(super) fn doubt_links(&mut self, id: &Bytes) {
         for (parent, name) in self.link_names.get(id).cloned().unwrap_or_default() {
             if let Some(child) = self.take_child(parent, &name) {
                 self.set_child(parent, &name, None, child.node, child.fence);
@@ -280,12 +337,12 @@ impl Tree {
         }
     }
 
-    fn take_child(&mut self, parent: NodeId, name: &str) -> Option<Child> {
+    pub(super) fn take_child(&mut self, parent: NodeId, name: &str) -> Option<Child> {
         self.dir_mut(parent)?.children.remove(name)
     }
 
     /// A directory that has grown beyond what is kept is forgotten.
-    fn bound_dir(&mut self, node: NodeId) {
+    pub(super) fn bound_dir(&mut self, node: NodeId) {
         let bound = self.dir_max_entries;
         if let Some(dir) = self.dir_mut(node)
             && dir.children.len() > bound

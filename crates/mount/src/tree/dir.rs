@@ -1,8 +1,8 @@
 //! What is known of a directory's names.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuse::NodeId;
 use seaweed::Entry;
@@ -29,7 +29,13 @@ pub(crate) struct Dir {
     pub(crate) too_large: bool,
     /// When it was last looked into.
     pub(crate) used: Instant,
-    recent: VecDeque<(u64, Arc<str>)>,
+    /// When a name in it came or went last, as far as its entry does not say so.
+    pub(crate) touched: Option<SystemTime>,
+    /// Names we have removed, with the filer's clock then: older events about them are news
+    /// of yesterday.
+    gone: HashMap<Arc<str>, i64>,
+    /// Sequence number and the filer's clock of each change.
+    recent: VecDeque<(u64, i64, Arc<str>)>,
     /// Changes up to this sequence number may have dropped out of `recent`.
     forgotten: u64,
 }
@@ -43,6 +49,8 @@ pub(crate) struct Child {
     pub(crate) node: Option<NodeId>,
     /// The filer's clock when it gave this entry: events up to then are in it.
     pub(crate) fence: i64,
+    /// The entry is our own work: the kernel had it from us and needs no telling.
+    pub(crate) ours: bool,
 }
 
 impl Default for Dir {
@@ -56,6 +64,8 @@ impl Default for Dir {
             loading: false,
             too_large: false,
             used: Instant::now(),
+            touched: None,
+            gone: HashMap::new(),
             recent: VecDeque::new(),
             forgotten: 0,
         }
@@ -63,26 +73,52 @@ impl Default for Dir {
 }
 
 impl Dir {
-    /// Notes that event number `seq` was about `name`.
-    pub(crate) fn touch(&mut self, name: &Arc<str>, seq: u64) {
+    /// Notes that change number `seq` was about `name`; `ts_ns` is the filer's clock then, and
+    /// `i64::MAX` when nobody can tell.
+    pub(crate) fn touch(&mut self, name: &Arc<str>, seq: u64, ts_ns: i64) {
         if self.recent.len() == RECENT_MAX
-            && let Some((dropped, _)) = self.recent.pop_front()
+            && let Some((dropped, ..)) = self.recent.pop_front()
         {
             self.forgotten = dropped;
         }
-        self.recent.push_back((seq, Arc::clone(name)));
+        self.recent.push_back((seq, ts_ns, Arc::clone(name)));
     }
 
-    /// Whether an event after number `seq` was about `name`, or may have been.
-    pub(crate) fn changed_since(&self, name: &str, seq: u64) -> bool {
+    /// Whether a change after number `seq` that an answer of the time `fence` does not contain
+    /// was about `name`, or may have been.
+    pub(crate) fn changed_since(&self, name: &str, seq: u64, fence: i64) -> bool {
         if seq < self.forgotten {
             return true;
         }
         let mut newest_first = self.recent.iter().rev();
         newest_first
             .by_ref()
-            .take_while(|(at, _)| *at > seq)
-            .any(|(_, changed)| changed.as_ref() == name)
+            .take_while(|(at, ..)| *at > seq)
+            .any(|(_, ts_ns, changed)| *ts_ns > fence && changed.as_ref() == name)
+    }
+
+    /// A name came or went at this moment of the filer's clock.
+    pub(crate) fn bump(&mut self, ts_ns: i64) {
+        let since = Duration::from_nanos(u64::try_from(ts_ns).unwrap_or(0));
+        self.touched = self.touched.max(Some(UNIX_EPOCH + since));
+    }
+
+    /// We have removed `name`, at `fence` of the filer's clock.
+    pub(crate) fn bury(&mut self, name: &Arc<str>, fence: i64) {
+        if self.gone.len() >= RECENT_MAX {
+            self.gone.clear();
+        }
+        self.gone.insert(Arc::clone(name), fence);
+    }
+
+    /// An event of the time `ts_ns` tells of `name` what it was before we removed it. Since
+    /// events come in the order of their times, a later one ends the memory.
+    pub(crate) fn is_buried(&mut self, name: &str, ts_ns: i64) -> bool {
+        let older = self.gone.get(name).is_some_and(|fence| ts_ns <= *fence);
+        if !older {
+            self.gone.remove(name);
+        }
+        older
     }
 
     /// The names that events after number `seq` were about; `None` if some are forgotten.
@@ -90,13 +126,14 @@ impl Dir {
         if seq < self.forgotten {
             return None;
         }
-        let newer = self.recent.iter().rev().take_while(|(at, _)| *at > seq);
-        Some(newer.map(|(_, name)| Arc::clone(name)).collect())
+        let newer = self.recent.iter().rev().take_while(|(at, ..)| *at > seq);
+        Some(newer.map(|(.., name)| Arc::clone(name)).collect())
     }
 
     /// Answers to questions from before event number `seq` count as overtaken.
     pub(crate) fn forget_recent(&mut self, seq: u64) {
         self.recent.clear();
+        self.gone.clear();
         self.forgotten = seq;
     }
 
@@ -115,18 +152,28 @@ mod tests {
     #[test]
     fn changes_are_remembered_until_too_many() {
         let mut dir = Dir::default();
-        dir.touch(&"a".into(), 5);
-        assert!(dir.changed_since("a", 4) && !dir.changed_since("a", 5));
-        assert!(!dir.changed_since("b", 4));
+        dir.touch(&"a".into(), 5, 50);
+        assert!(dir.changed_since("a", 4, 49) && !dir.changed_since("a", 5, 49));
+        assert!(!dir.changed_since("a", 4, 50), "the answer contains it");
+        assert!(!dir.changed_since("b", 4, 0));
         for seq in 6..6 + RECENT_MAX as u64 {
-            dir.touch(&"b".into(), seq);
+            dir.touch(&"b".into(), seq, 60);
         }
-        assert!(dir.changed_since("a", 4), "forgotten counts as changed");
+        assert!(dir.changed_since("a", 4, 99), "forgotten counts as changed");
         assert_eq!(dir.all_changed_since(4), None);
-        assert!(!dir.changed_since("a", 6));
+        assert!(!dir.changed_since("a", 6, 0));
         assert_eq!(
             dir.all_changed_since(6).map(|all| all.len()),
             Some(RECENT_MAX - 1)
         );
+    }
+
+    #[test]
+    fn what_was_removed_is_not_resurrected_by_older_news() {
+        let mut dir = Dir::default();
+        dir.bury(&"a".into(), 50);
+        assert!(dir.is_buried("a", 40) && dir.is_buried("a", 50));
+        assert!(!dir.is_buried("a", 51), "somebody made it anew");
+        assert!(!dir.is_buried("a", 45) && !dir.is_buried("b", 1));
     }
 }

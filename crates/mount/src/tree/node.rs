@@ -122,6 +122,24 @@ impl Node {
         self.cached_version.swap(version, Ordering::Relaxed) == version
     }
 
+    /// One of the names of a hard link group is gone.
+    pub(crate) fn lose_link(&mut self) {
+        let mut entry = Entry::clone(&self.content.entry);
+        entry.nlink = entry.nlink.saturating_sub(1);
+        self.update(Arc::new(entry));
+    }
+
+    /// Takes an entry that is our own work: what the kernel has of the bytes is what it wrote
+    /// itself, and stays if it was right before.
+    pub(crate) fn update_own(&mut self, entry: Arc<Entry>) {
+        let before = self.content.version;
+        self.update(entry);
+        let now = self.content.version;
+        let _ =
+            self.cached_version
+                .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Takes a newer entry.
     pub(crate) fn update(&mut self, entry: Arc<Entry>) -> Change {
         self.stale = false;

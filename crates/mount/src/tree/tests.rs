@@ -80,6 +80,7 @@ fn event(old: Option<Placed>, new: Option<(Placed, Arc<Entry>)>, ts_ns: i64) -> 
         new,
         ts_ns,
         same_clock: true,
+        ours: false,
     }
 }
 
@@ -386,4 +387,111 @@ fn listed(entry: &Arc<Entry>) -> Listed {
 
 fn names(all: &[Listed]) -> Vec<String> {
     all.iter().map(|listed| listed.name.to_string()).collect()
+}
+
+#[test]
+fn an_unknown_file_moved_over_a_known_one_is_another_inode() {
+    let mut tree = tree();
+    let held = learn(&mut tree, ROOT, numbered("name", 1, 7), 10);
+    let new = numbered("name", 9, 8);
+    // The removal of what was there is held back, so that the rename is all there is.
+    tree.apply(event(
+        Some(at("/", "new")),
+        Some((at("/", "name"), new)),
+        11,
+    ));
+    assert_eq!(
+        size_of(&tree, held.node),
+        1,
+        "its handles keep what they have"
+    );
+    assert_eq!(tree.path(held.node), None);
+}
+
+#[test]
+fn our_own_name_is_not_told_to_the_kernel_nor_are_its_events() {
+    let mut tree = tree();
+    let asked = question(&tree, ROOT);
+    let made = tree.made(ROOT, "a", &asked, entry("a", 1), 20).unwrap();
+    assert!(made.fresh);
+    tree.apply(Moved {
+        ours: true,
+        ..put("/", &entry("a", 1), 20)
+    });
+    // What others did to the name before is no news any more.
+    tree.apply(put("/", &entry("a", 5), 15));
+    tree.apply(event(Some(at("/", "a")), None, 16));
+    assert_eq!(tree.take_told(), []);
+    assert_eq!(known(tree.find(ROOT, "a")).node, made.node);
+    assert_eq!(size_of(&tree, made.node), 1);
+    // What they do to it afterwards is.
+    tree.apply(event(Some(at("/", "a")), None, 21));
+    assert!(!tree.take_told().is_empty());
+    assert_eq!(tree.path(made.node), None);
+}
+
+#[test]
+fn a_name_we_removed_stays_removed_until_it_is_made_anew() {
+    let mut tree = tree();
+    learn(&mut tree, ROOT, entry("a", 1), 10);
+    tree.unmade(ROOT, "a", 30);
+    assert_eq!(tree.take_told(), []);
+    tree.apply(put("/", &entry("a", 1), 25));
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unknown(_)));
+    assert_eq!(tree.take_told(), []);
+    tree.apply(put("/", &entry("a", 2), 31));
+    assert!(!tree.take_told().is_empty());
+}
+
+#[test]
+fn our_rename_is_the_same_whichever_comes_first_answer_or_event() {
+    for event_first in [false, true] {
+        let mut tree = tree();
+        let node = learn(&mut tree, ROOT, numbered("a", 3, 7), 10).node;
+        let over = learn(&mut tree, ROOT, numbered("b", 4, 8), 10).node;
+        let seen = Moved {
+            ours: true,
+            ..event(
+                Some(at("/", "a")),
+                Some((at("/", "b"), numbered("b", 3, 7))),
+                11,
+            )
+        };
+        if event_first {
+            tree.apply(seen.clone());
+        }
+        tree.moved(
+            Some(node),
+            (ROOT, "a"),
+            (ROOT, "b"),
+            numbered("b", 3, 7),
+            12,
+        );
+        if !event_first {
+            tree.apply(seen);
+        }
+        assert_eq!(tree.path(node).as_deref(), Some("/b"), "{event_first}");
+        assert_eq!(tree.path(over), None, "{event_first}");
+        assert_eq!(tree.take_told(), [], "{event_first}");
+    }
+}
+
+#[test]
+fn a_change_that_may_have_been_made_is_told_when_its_event_comes() {
+    let mut tree = tree();
+    tree.in_doubt(ROOT, "a");
+    let _ = tree.take_told();
+    tree.apply(Moved {
+        ours: true,
+        ..put("/", &entry("a", 1), 11)
+    });
+    assert!(!tree.take_told().is_empty(), "the kernel had no answer");
+}
+
+fn numbered(name: &str, size: u64, inode: u64) -> Arc<Entry> {
+    let plain = entry(name, size);
+    Arc::new(Entry {
+        inode,
+        ..Entry::clone(&plain)
+    })
 }

@@ -3,7 +3,8 @@
 use crate::flags::logging::LOGGING;
 use crate::flags::{Flag, Section};
 
-const READ_ONLY: &str = "this version mounts read-only";
+const NO_LATER: &str = "close waits until everything is stored";
+const NO_DLM: &str = "locks are kept by the kernel of each machine in this version";
 const GO_ONLY: &str = "it belongs to the Go program";
 const NO_PEERS: &str = "chunks are not shared between mounts in this version";
 const NO_FABRIC: &str = "the fabric is off";
@@ -29,12 +30,14 @@ pub static TREE: Section = Section {
             .help("The folder of the filer that becomes the root of the mount."),
         Flag::switch("includeSystemEntries")
             .help("Show the filer's own folders, /topics and /etc, in its root."),
-        Flag::text("collection").help("Collection whose space df reports; all of them when empty."),
+        Flag::text("collection")
+            .help("Collection of new files, and whose space df reports; the filer decides, and df reports all, when empty."),
         Flag::int("collectionQuotaMB", 0, MAX_MIB)
-            .help("Quota in MiB for the collection, the most that df reports as its size; 0 for none."),
-        Flag::text("replication").help("Replication whose space df reports."),
-        Flag::text("disk").help("Disk type whose space df reports: hdd, ssd or any tag."),
-        Flag::int("ttl", 0, i32::MAX as i64).help("Time to live in seconds whose space df reports."),
+            .help("Quota in MiB for the collection: beyond it writing fails with ENOSPC, and df reports no larger size."),
+        Flag::text("replication").help("Replication of new files, and whose space df reports."),
+        Flag::text("disk").help("Disk type of new files, and whose space df reports: hdd, ssd or any tag."),
+        Flag::int("ttl", 0, i32::MAX as i64)
+            .help("Time to live in seconds of new files, and whose space df reports."),
         Flag::switch("df.logical")
             .help("Report sizes of data to df, not the space it takes with its replicas and parity."),
     ],
@@ -59,7 +62,7 @@ pub static POINT: Section = Section {
         Flag::text("umask")
             .default("022")
             .help("Octal mask for the modes of the cache folders."),
-        Flag::switch("readOnly").help("Mount read-only as the kernel sees it; this version never writes either way."),
+        Flag::switch("readOnly").help("Mount read-only: whatever would change something fails with EROFS."),
         Flag::text("volumeName").help("Name of the mount in mount and df, instead of the filers and the folder."),
         Flag::switch("disableXAttr").help("Answer ENOTSUP for every extended attribute."),
         Flag::text("localSocket")
@@ -99,7 +102,7 @@ pub static READING: Section = Section {
         Flag::one_of("volumeServerAccess", &["direct", "publicUrl", "filerProxy"])
             .default("direct")
             .help("How volume servers are reached: by their url, by their publicUrl, or through the filer."),
-        Flag::text("dataCenter").help("Data center whose replicas are read first."),
+        Flag::text("dataCenter").help("Data center whose replicas are read first, and where new files go."),
         Flag::int("memoryLimitMB", 0, MAX_MIB)
             .help("Soft limit in MiB of the Go heap.")
             .ignored("there is no Go heap; -readerCacheSizeMB bounds the memory for data"),
@@ -199,34 +202,31 @@ pub static FABRIC: Section = Section {
     ],
 };
 
-/// How files are written, once they can be.
+/// How files are written.
 pub static WRITING: Section = Section {
     title: "Writing",
     flags: &[
         Flag::int("chunkSizeLimitMB", 1, MAX_MIB)
             .default("2")
-            .help("Largest chunk in MiB that is written.")
-            .ignored(READ_ONLY),
-        Flag::int("concurrentWriters", 0, MANY)
+            .help("Largest chunk in MiB that is written."),
+        Flag::int("concurrentWriters", 1, MANY)
             .default("128")
-            .help("How many chunks are uploaded at a time.")
-            .ignored(READ_ONLY),
+            .help("How many chunks are uploaded at a time."),
         Flag::folder("cacheDirWrite")
-            .help("Folder for data that waits to be uploaded.")
-            .ignored(READ_ONLY),
-        Flag::int("writeBufferSizeMB", 0, MAX_MIB)
-            .help("Memory and disk in MiB for data that waits to be uploaded; 0 sets no limit.")
-            .ignored(READ_ONLY),
+            .help("Folder for data that waits to be uploaded; -cacheDir if empty."),
+        Flag::int("writeBufferSizeMB", 0, MAX_MIB).help(
+            "Memory and disk in MiB for data that waits to be uploaded; 0 for 256 MiB and 4 GiB.",
+        ),
         Flag::int("metadataFlushSeconds", 0, MANY)
             .default("120")
             .help("Seconds after which the metadata of an open file is saved; 0 turns it off.")
-            .ignored(READ_ONLY),
+            .ignored(NO_LATER),
         Flag::switch("writebackCache")
             .help("Let close return before data is uploaded.")
-            .ignored(READ_ONLY),
+            .ignored(NO_LATER),
         Flag::switch("dlm")
             .help("Lock files across mounts.")
-            .ignored(READ_ONLY),
+            .ignored(NO_DLM),
     ],
 };
 

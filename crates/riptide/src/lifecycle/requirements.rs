@@ -86,6 +86,10 @@ mod tests {
             retry: Duration::from_secs(1),
             access: VolumeServerAccess::Direct,
             data_center: String::new(),
+            chunk_bytes: 1 << 21,
+            concurrent_writers: 128,
+            swap_dir: cache_dir.to_owned(),
+            write_buffer_mib: 0,
         }
     }
 

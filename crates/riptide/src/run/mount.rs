@@ -33,11 +33,6 @@ pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
         .build()
         .context("starting the runtime")?;
     let mut signals = Signals::install(runtime.handle()).context("catching signals")?;
-    if !options.point.read_only {
-        tracing::warn!(
-            "this version mounts read-only: what would change the tree fails with EROFS"
-        );
-    }
 
     let over = Over::of(&point.metadata);
     let assembling = async {
@@ -99,7 +94,7 @@ fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfi
     SessionConfig {
         source: assembled.source.clone(),
         subtype: "seaweedfs".to_owned(),
-        read_only: true,
+        read_only: options.point.read_only,
         allow_other: options.point.allow_others,
         default_permissions: options.point.default_permissions,
         max_background: options.kernel.max_background,

@@ -15,6 +15,21 @@ pub(super) fn stamp(seconds: i64, nanos: i32) -> SystemTime {
     moment.unwrap_or(UNIX_EPOCH)
 }
 
+/// The reverse of [`stamp`].
+pub(super) fn split(time: SystemTime) -> (i64, i32) {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (seconds(after), after.subsec_nanos().cast_signed()),
+        Err(before) => {
+            let before = before.duration();
+            match before.subsec_nanos().cast_signed() {
+                0 => (-seconds(before), 0),
+                nanos => (-seconds(before) - 1, NANOS_MAX + 1 - nanos),
+            }
+        }
+    }
+}
+
 /// Whether a time was ever set. Filers store Go's zero time for times that nobody gave them,
 /// among others in directories they make by themselves.
 pub(super) fn is_known(seconds: i64, nanos: i32) -> bool {
@@ -35,6 +50,19 @@ mod tests {
         assert_eq!(stamp(0, 0), UNIX_EPOCH);
         assert_eq!(stamp(3, 5), UNIX_EPOCH + Duration::new(3, 5));
         assert_eq!(stamp(-1, 999_999_999), UNIX_EPOCH - Duration::new(0, 1));
+    }
+
+    #[test]
+    fn what_is_split_is_the_same_moment() {
+        for moment in [
+            stamp(3, 5),
+            stamp(-1, 999_999_999),
+            stamp(-7, 0),
+            UNIX_EPOCH,
+        ] {
+            let (seconds, nanos) = split(moment);
+            assert_eq!(stamp(seconds, nanos), moment);
+        }
     }
 
     #[test]

@@ -1,0 +1,147 @@
+//! Hard links.
+//!
+//! To the filer the names of a file are entries that share an id; what they have
+//! in common, their number included, it keeps under that id. A first link makes
+//! the file such an entry, and each further one counts up.
+
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fuse::{Entry as Reply, Errno, NodeId, Request};
+use seaweed::{Kind, pb};
+
+use crate::entry::touch_ctime;
+use crate::save::{now_ns, stopped};
+
+use super::{Mount, new_name};
+
+/// Marks an id as one of a hard link, as the filer makes them.
+const MARK: u8 = 0x01;
+
+impl Mount {
+    pub(super) fn link_node(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        parent: NodeId,
+        name: &OsStr,
+    ) -> Result<Reply, Errno> {
+        let name = new_name(name)?;
+        let core = &self.core;
+        let ctx = core.context(req);
+        self.core.may_change_dir(&ctx, req, parent)?;
+        self.has_room()?;
+        {
+            let tree = core.tree.read();
+            let content = tree.content(node).ok_or(Errno::ESTALE)?;
+            if content.entry.kind == Kind::Directory {
+                return Err(Errno::EPERM);
+            }
+        }
+        // What is written so far belongs to all names.
+        let file = core.files.find(node);
+        core.save(&ctx, node, file.as_deref(), false, None)?;
+        let _turn = match &file {
+            Some(file) => Some(file.turn.take(&ctx).map_err(stopped)?),
+            None => None,
+        };
+        let _links = core.links.take(&ctx).map_err(stopped)?;
+        let _pass = core.gate.pass(&ctx).map_err(stopped)?;
+        let question = self.question(parent)?;
+        if core.is_hidden(&question.directory, name) {
+            return Err(Errno::EPERM);
+        }
+        let located = core.tree.read().locate(node);
+        let (directory, old_name, seq) = located.ok_or(Errno::ENOENT)?;
+        let fail = |error| core.remote.fail("link", name, &error);
+        let before = core.raw(&ctx, &directory, &old_name).map_err(fail)?;
+        // Whoever is there first has it, and then nothing is changed.
+        if core
+            .ask(&ctx, &question.directory, name)
+            .map_err(fail)?
+            .is_some()
+        {
+            core.change(|tree| tree.in_doubt(parent, name));
+            return Err(Errno::EEXIST);
+        }
+        let mut counted = before.clone();
+        if counted.hard_link_id.is_empty() {
+            counted.hard_link_id = new_id(core.signature);
+            counted.hard_link_counter = 1;
+        }
+        counted.hard_link_counter = counted
+            .hard_link_counter
+            .checked_add(1)
+            .ok_or(Errno::EMLINK)?;
+        touch_ctime(&mut counted, SystemTime::now());
+        let stored = self.store_link(&ctx, &directory, &counted, &before)?;
+        let new = pb::Entry {
+            name: name.to_owned(),
+            ..counted
+        };
+        let made = self.create_at(&ctx, parent, &question, new);
+        let (entry, fence) = match made {
+            Ok(made) => (made.entry, made.fence),
+            Err(errno) => {
+                // The other name was not made: the number goes back to what it was.
+                let mut back = before.clone();
+                if !before.hard_link_id.is_empty() {
+                    touch_ctime(&mut back, SystemTime::now());
+                }
+                if let Err(errno) = self.store_link(&ctx, &directory, &back, &before) {
+                    tracing::warn!(old_name, %errno, "a link was counted and not made");
+                }
+                return Err(errno);
+            }
+        };
+        core.change(|tree| {
+            if let Some((entry, fence)) = stored {
+                tree.stored(node, entry, fence, seq);
+            }
+        });
+        if let Some(file) = &file {
+            file.forget_base();
+        }
+        let known = core.change(|tree| tree.linked(parent, name, &question, entry, fence));
+        core.touch_dir(parent);
+        let known = known.ok_or(Errno::ESTALE)?;
+        Ok(core.reply(&known))
+    }
+
+    fn store_link(
+        &self,
+        ctx: &context::Context<'_>,
+        directory: &str,
+        entry: &pb::Entry,
+        before: &pb::Entry,
+    ) -> Result<Option<(std::sync::Arc<seaweed::Entry>, i64)>, Errno> {
+        let core = &self.core;
+        let condition = filer::Condition::ChunksEqual(&before.chunks);
+        let filer = &core.remote.filer;
+        let asked = filer.update(directory, entry, condition, core.signature);
+        match core.remote.ask(ctx, asked) {
+            Ok(filer::Updated::Done(stored)) => {
+                let fence = core.stamp_of(&stored);
+                let parsed = core.parse(directory, stored.value);
+                Ok(parsed.map(|parsed| (std::sync::Arc::new(parsed), fence)))
+            }
+            // Somebody is writing it; whoever links may try again.
+            Ok(filer::Updated::Conflict) => Err(Errno::EAGAIN),
+            Err(error) => Err(core.remote.fail("link", &entry.name, &error)),
+        }
+    }
+}
+
+/// An id that nobody else makes: whose it is, when it was made, and how many were before.
+fn new_id(signature: i32) -> Bytes {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let mut id = Vec::with_capacity(17);
+    id.extend_from_slice(&signature.to_be_bytes());
+    id.extend_from_slice(&now_ns().to_be_bytes());
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    id.extend_from_slice(&(made as u32).to_be_bytes());
+    id.push(MARK);
+    id.into()
+}

@@ -1,0 +1,104 @@
+//! The quota of a collection (`-collectionQuotaMB`).
+//!
+//! The masters know what a collection takes, some seconds late. They are asked
+//! now and then, more often near the limit, and what was written here since the
+//! last answer is added. Beyond the quota nothing can be written or made; what
+//! is there can be read and removed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use context::Context;
+use fuse::Errno;
+use parking_lot::Mutex;
+
+use super::Mount;
+
+/// How long an answer is good.
+const KEEP: Duration = Duration::from_secs(60);
+/// The same when so little is left that others may fill it meanwhile.
+const KEEP_NEAR: Duration = Duration::from_secs(5);
+/// "Near" is within this part of the quota.
+const NEAR: u64 = 10;
+/// What asking may take.
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// What is known of the collection.
+#[derive(Debug, Default)]
+pub(super) struct Quota {
+    known: Mutex<Option<Known>>,
+    /// Bytes written here since then.
+    written: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    at: Instant,
+    used: u64,
+}
+
+impl Quota {
+    /// Counts what was written.
+    pub(super) fn wrote(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Mount {
+    /// Whether more may be written.
+    pub(super) fn has_room(&self) -> Result<(), Errno> {
+        let quota = self.core.config.quota_bytes;
+        if quota == 0 {
+            return Ok(());
+        }
+        match self
+            .used(quota)
+            .saturating_add(self.quota.written.load(Ordering::Relaxed))
+        {
+            used if used >= quota => Err(Errno::ENOSPC),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the collection takes, as the masters said last. Whoever comes while somebody asks
+    /// goes by the old answer.
+    fn used(&self, quota: u64) -> u64 {
+        let Some(mut known) = self.quota.known.try_lock() else {
+            return 0;
+        };
+        let keep = match *known {
+            Some(known) if quota.saturating_sub(known.used) < quota / NEAR => KEEP_NEAR,
+            _ => KEEP,
+        };
+        if let Some(known) = *known
+            && known.at.elapsed() < keep
+        {
+            return known.used;
+        }
+        let (core, config) = (&self.core, &self.core.config);
+        let asked = core.remote.filer.statistics(
+            &config.collection,
+            &config.replication,
+            &config.ttl,
+            &config.disk_type,
+        );
+        match core.remote.ask(&Context::background(BUDGET), asked) {
+            Ok(seen) => {
+                let used = match config.df_logical {
+                    true => seen.logical_used_size,
+                    false => seen.used_size,
+                };
+                self.quota.written.store(0, Ordering::Relaxed);
+                *known = Some(Known {
+                    at: Instant::now(),
+                    used,
+                });
+                used
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the collection's size is not known");
+                known.map_or(0, |known| known.used)
+            }
+        }
+    }
+}

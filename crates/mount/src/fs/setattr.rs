@@ -1,0 +1,165 @@
+//! Attributes: chmod, chown, utimens, truncate, and extended ones.
+
+use std::ffi::OsStr;
+use std::time::{Duration, SystemTime};
+
+use context::Context;
+use fuse::{Attr, Errno, NodeId, Request, SetAttr, SetTime};
+use seaweed::{Kind, pb};
+
+use crate::entry::{amend, remove_xattr, set_xattr, touch_ctime};
+
+use super::Mount;
+
+/// Longest value of an extended attribute (`XATTR_SIZE_MAX` of Linux).
+const XATTR_MAX: usize = 65_536;
+
+impl Mount {
+    pub(super) fn change_attributes(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        change: &SetAttr,
+    ) -> Result<(Attr, Duration), Errno> {
+        let core = &self.core;
+        let ctx = core.context(req);
+        self.core.may_set(&ctx, req, node, change)?;
+        if let Some(size) = change.size {
+            self.resize(&ctx, node, size, change)?;
+        }
+        let rest = SetAttr {
+            // The handle of ftruncate(2) saves when it is closed, and sets the times then.
+            size: None,
+            ..*change
+        };
+        let only_size = change.size.is_some()
+            && rest.perm.is_none()
+            && rest.uid.is_none()
+            && rest.gid.is_none()
+            && !explicit(rest.mtime)
+            && !explicit(rest.atime);
+        if !only_size {
+            self.change_entry(&ctx, node, &rest)?;
+        }
+        core.current(&ctx, node, true)
+    }
+
+    fn change_entry(&self, ctx: &Context<'_>, node: NodeId, change: &SetAttr) -> Result<(), Errno> {
+        let core = &self.core;
+        let now = SystemTime::now();
+        if node == NodeId::ROOT {
+            let (mut attr, _) = core.current(ctx, node, true)?;
+            apply(&mut attr, change, now);
+            core.tree.write().untouch(node);
+            core.root.lock().keep(&attr);
+            return Ok(());
+        }
+        let file = core.files.find(node);
+        let change_it = |entry: &mut pb::Entry| {
+            amend(entry, change, now, &core.config);
+            Ok(())
+        };
+        core.save(ctx, node, file.as_deref(), false, Some(&change_it))?;
+        if change.mtime.is_some() {
+            core.tree.write().untouch(node);
+        }
+        Ok(())
+    }
+
+    /// O_TRUNC and writes by others than root take setuid away.
+    pub(super) fn take_suidgid(&self, ctx: &Context<'_>, node: NodeId) -> Result<(), Errno> {
+        let held = {
+            let tree = self.core.tree.read();
+            let entry = &tree.content(node).ok_or(Errno::ESTALE)?.entry;
+            entry.perm & 0o6000 != 0
+        };
+        if !held {
+            return Ok(());
+        }
+        let change = SetAttr {
+            kill_suidgid: true,
+            ..SetAttr::default()
+        };
+        self.change_entry(ctx, node, &change)
+    }
+
+    pub(super) fn change_xattr(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        name: &OsStr,
+        value: Option<(&[u8], u32)>,
+    ) -> Result<(), Errno> {
+        if self.core.config.disable_xattr {
+            return Err(Errno::ENOSYS);
+        }
+        let name = name.to_str().ok_or(Errno::EILSEQ)?;
+        if name.starts_with("system.posix_acl_") {
+            // They would be kept and not obeyed.
+            return Err(Errno::ENOTSUP);
+        }
+        if value.is_some_and(|(value, _)| value.len() > XATTR_MAX) {
+            return Err(Errno::from_raw(E2BIG));
+        }
+        let ctx = self.core.context(req);
+        self.core.may_set(&ctx, req, node, &SetAttr::default())?;
+        let now = SystemTime::now();
+        let change = |entry: &mut pb::Entry| {
+            match value {
+                Some((value, flags)) => set_xattr(entry, name, value, flags)?,
+                None => remove_xattr(entry, name)?,
+            }
+            touch_ctime(entry, now);
+            Ok(())
+        };
+        let file = self.core.files.find(node);
+        self.core
+            .save(&ctx, node, file.as_deref(), false, Some(&change))
+    }
+
+    fn resize(
+        &self,
+        ctx: &Context<'_>,
+        node: NodeId,
+        size: u64,
+        change: &SetAttr,
+    ) -> Result<(), Errno> {
+        {
+            let tree = self.core.tree.read();
+            match tree.content(node).ok_or(Errno::ESTALE)?.entry.kind {
+                Kind::Regular => {}
+                Kind::Directory => return Err(Errno::EISDIR),
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        let file = self.acquire(node);
+        let resized = self.truncate(ctx, &file, size, change.kill_suidgid);
+        // Without a handle there is no close that would save it.
+        let saved = match (resized, change.handle) {
+            (Ok(()), None) => self.core.save(ctx, node, Some(&file), false, None),
+            (resized, _) => resized,
+        };
+        self.relinquish(&file);
+        saved
+    }
+}
+
+/// Argument list too long: what Linux says of a value that is too large.
+const E2BIG: i32 = 7;
+
+/// Whether a time was given, and not only said to be that of the change.
+fn explicit(time: Option<SetTime>) -> bool {
+    matches!(time, Some(SetTime::At(_)))
+}
+
+/// As [`amend`], for the root, which has no entry.
+fn apply(attr: &mut Attr, change: &SetAttr, now: SystemTime) {
+    attr.perm = change.perm.unwrap_or(attr.perm);
+    attr.uid = change.uid.unwrap_or(attr.uid);
+    attr.gid = change.gid.unwrap_or(attr.gid);
+    attr.mtime = match change.mtime {
+        Some(SetTime::At(time)) => time,
+        Some(SetTime::Now) => now,
+        None => attr.mtime,
+    };
+}

@@ -1,0 +1,357 @@
+//! Storing what has changed of a node in its entry.
+//!
+//! A save reads the filer's entry (or has it from the save before), changes it
+//! and stores it under the condition that its chunks are still the same. If they
+//! are not, somebody else wrote the file meanwhile: the change is applied to what
+//! is there now, and tried again. Edits are relative to what they are applied to,
+//! so both writers' bytes stay, the later ones above. What was appended is moved
+//! behind what others appended.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use context::Context;
+use filer::{Condition, Updated};
+use fuse::{Errno, NodeId};
+use seaweed::{Entry, Kind, pb};
+use writer::{Edit, WriteError};
+
+use crate::entry::{kill_suidgid, touch_mtime};
+use crate::files::File;
+use crate::remote::RemoteError;
+use crate::state::Core;
+use crate::tree::Place;
+
+/// Others who write the same file between our look and our save, again and again.
+const ATTEMPTS_MAX: usize = 32;
+/// The pause before the next attempt grows up to this.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// A change of an entry; it may be made several times, each time on a newer entry.
+pub(crate) type Amend<'a> = &'a dyn Fn(&mut pb::Entry) -> Result<(), Errno>;
+
+/// What became of a save.
+enum Saved {
+    /// The entry has it.
+    Done,
+    /// There is no entry any more.
+    Gone,
+}
+
+impl Core {
+    /// Stores what was written to `file`, if it is open, and `amend`.
+    pub(crate) fn save(
+        &self,
+        ctx: &Context<'_>,
+        node: NodeId,
+        file: Option<&File>,
+        durable: bool,
+        amend: Option<Amend<'_>>,
+    ) -> Result<(), Errno> {
+        let Some(file) = file else {
+            let Some(amend) = amend else { return Ok(()) };
+            return match self.save_entry(ctx, node, None, None, amend)? {
+                Saved::Done => Ok(()),
+                Saved::Gone => Err(Errno::ENOENT),
+            };
+        };
+        let _turn = file.turn.take(ctx).map_err(stopped)?;
+        if !file.is_changed() && amend.is_none() {
+            return Ok(());
+        }
+        let pending = file.pending();
+        let edit = file
+            .dirty
+            .flush(ctx, durable)
+            .map_err(|error| self.write_failed(node, &error))?;
+        if edit.is_none() && pending.wrote.is_none() && amend.is_none() {
+            return Ok(());
+        }
+        let change = |entry: &mut pb::Entry| {
+            if let Some(wrote) = pending.wrote {
+                touch_mtime(entry, wrote);
+            }
+            if pending.killed {
+                kill_suidgid(entry.attributes.get_or_insert_default());
+            }
+            amend.map_or(Ok(()), |amend| amend(entry))
+        };
+        match self.save_entry(ctx, node, Some(file), edit.as_ref(), &change) {
+            Ok(Saved::Done) => {
+                file.dirty.saved();
+                file.saved(&pending, edit.map(|edit| edit.end));
+                Ok(())
+            }
+            Ok(Saved::Gone) => {
+                // Only its handles have the file now: what was written stays with them.
+                file.dirty.not_saved();
+                amend.map_or(Ok(()), |amend| self.amend_here(node, amend))
+            }
+            Err(errno) => {
+                file.dirty.not_saved();
+                Err(errno)
+            }
+        }
+    }
+
+    fn save_entry(
+        &self,
+        ctx: &Context<'_>,
+        node: NodeId,
+        file: Option<&File>,
+        edit: Option<&Edit>,
+        amend: Amend<'_>,
+    ) -> Result<Saved, Errno> {
+        let pending = file.map(File::pending);
+        let mut pause = Duration::from_millis(1);
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt > 0 {
+                ctx.sleep(pause).map_err(stopped)?;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            let _pass = self.gate.pass(ctx).map_err(stopped)?;
+            let (located, current) = {
+                let tree = self.tree.read();
+                let content = tree.content(node).ok_or(Errno::ESTALE)?;
+                (tree.locate(node), Arc::clone(&content.entry))
+            };
+            let Some((directory, name, seq)) = located else {
+                return Ok(Saved::Gone);
+            };
+            if name.is_empty() {
+                // The filer's root is no entry.
+                return Err(Errno::ENOTSUP);
+            }
+            let _links = match &current.hard_link_id {
+                Some(_) => Some(self.links.take(ctx).map_err(stopped)?),
+                None => None,
+            };
+            let known = file.and_then(|file| file.base(&current));
+            let known = known.filter(|_| current.hard_link_id.is_none());
+            let base = match known {
+                Some(base) => base,
+                None => match self.raw(ctx, &directory, &name) {
+                    Ok(base) if is_same(&current, &base, &directory) => Arc::new(base),
+                    Ok(_) => return Ok(self.lost(ctx, node)),
+                    Err(error) if error.is_not_found() => return Ok(self.lost(ctx, node)),
+                    Err(error) => return Err(self.remote.fail("save", &name, &error)),
+                },
+            };
+            let mut next = pb::Entry::clone(&base);
+            let appended = pending.as_ref().and_then(|pending| pending.appended_to);
+            let mut moved = false;
+            if let Some(edit) = edit {
+                moved = lay(edit, appended, &mut next, &directory);
+            }
+            amend(&mut next)?;
+            let condition = match current.kind {
+                Kind::Regular => Condition::ChunksEqual(&base.chunks),
+                _ => Condition::None,
+            };
+            let filer = &self.remote.filer;
+            let update = filer.update(&directory, &next, condition, self.signature);
+            match self.remote.ask(ctx, update) {
+                Ok(Updated::Done(stored)) => {
+                    let fence = self.stamp_of(&stored);
+                    let raw = Arc::new(stored.value);
+                    let parsed = self.parse(&directory, pb::Entry::clone(&raw));
+                    let parsed = Arc::new(parsed.ok_or(Errno::EIO)?);
+                    self.change(|tree| tree.stored(node, Arc::clone(&parsed), fence, seq));
+                    if let Some(file) = file {
+                        file.set_base(raw, parsed);
+                    }
+                    if moved {
+                        // The kernel has those pages elsewhere.
+                        self.invalidator
+                            .tell(vec![crate::tree::Invalidation::Data(node)]);
+                    }
+                    return Ok(Saved::Done);
+                }
+                Ok(Updated::Conflict) => {
+                    if let Some(file) = file {
+                        file.forget_base();
+                    }
+                }
+                Err(error) if error.is_not_found() => {
+                    if let Some(file) = file {
+                        file.forget_base();
+                    }
+                }
+                Err(error) => {
+                    if let Some(file) = file {
+                        file.forget_base();
+                    }
+                    self.doubt(node);
+                    return Err(self.remote.fail("save", &name, &error));
+                }
+            }
+        }
+        tracing::warn!(inode = node.0, "others keep writing the file: giving up");
+        Err(Errno::EAGAIN)
+    }
+
+    /// The filer's entry with all its fields.
+    pub(crate) fn raw(
+        &self,
+        ctx: &Context<'_>,
+        directory: &str,
+        name: &str,
+    ) -> Result<pb::Entry, RemoteError> {
+        let asked = self
+            .remote
+            .ask(ctx, self.remote.filer.lookup(directory, name));
+        asked.map(|answer| answer.value)
+    }
+
+    /// The error number for whoever wrote; says what went wrong.
+    pub(crate) fn write_failed(&self, node: NodeId, error: &WriteError) -> Errno {
+        let errno = match error {
+            WriteError::Interrupted => return Errno::EINTR,
+            WriteError::NoSpace(_) => Errno::ENOSPC,
+            WriteError::Refused(_) => Errno::EPERM,
+            WriteError::TooLarge => return Errno::EFBIG,
+            WriteError::Upload(_) | WriteError::Swap(_) | WriteError::TimedOut => Errno::EIO,
+        };
+        let path = self.tree.read().path(node).unwrap_or_default();
+        tracing::warn!(path, %error, "write failed");
+        errno
+    }
+
+    /// The name is somebody else's, or nobody's: the node has lost it.
+    fn lost(&self, ctx: &Context<'_>, node: NodeId) -> Saved {
+        // The event that says why may name its new place.
+        let before = self.tree.read().locate(node);
+        let _ = ctx.sleep(PAUSE_MAX);
+        let after = self.tree.read().locate(node);
+        let same = |place: &Option<(String, String, u64)>| {
+            place
+                .as_ref()
+                .map(|(directory, name, _)| (directory.clone(), name.clone()))
+        };
+        if same(&before) == same(&after) {
+            self.change(|tree| tree.vanished(node));
+        }
+        Saved::Gone
+    }
+
+    /// It is not known what the filer has of a node now.
+    fn doubt(&self, node: NodeId) {
+        let place = self.tree.read().node(node).map(|held| held.place.clone());
+        if let Some(Place::In(parent, name)) = place {
+            self.change(|tree| tree.in_doubt(parent, &name));
+        }
+    }
+
+    /// Amends a node that has no entry any more, for the handles that still have it.
+    fn amend_here(&self, node: NodeId, amend: Amend<'_>) -> Result<(), Errno> {
+        let entry = {
+            let tree = self.tree.read();
+            Arc::clone(&tree.content(node).ok_or(Errno::ESTALE)?.entry)
+        };
+        let mut raw = attributes_of(&entry);
+        amend(&mut raw)?;
+        let amended = Entry::from_pb("/", raw).map_err(|_| Errno::EIO)?;
+        let amended = Entry {
+            chunks: Arc::clone(&entry.chunks),
+            content: entry.content.clone(),
+            size: entry.size,
+            nlink: entry.nlink,
+            hard_link_id: entry.hard_link_id.clone(),
+            ..amended
+        };
+        self.change(|tree| tree.amended(node, Arc::new(amended)));
+        Ok(())
+    }
+}
+
+/// Now, as the filer stores it: in nanoseconds since 1970.
+pub(crate) fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// What a caller is told whose wait was ended.
+pub(crate) fn stopped(stopped: context::Stopped) -> Errno {
+    match stopped {
+        context::Stopped::Interrupted => Errno::EINTR,
+        context::Stopped::TimedOut => Errno::EIO,
+    }
+}
+
+/// Lays an edit over an entry; whether it had to be moved behind what others appended.
+fn lay(edit: &Edit, appended_to: Option<u64>, entry: &mut pb::Entry, directory: &str) -> bool {
+    let attributes = entry.attributes.get_or_insert_default();
+    // The sum of the old bytes.
+    attributes.md5 = bytes::Bytes::new();
+    let size = Entry::from_pb(directory, entry.clone()).map_or(0, |entry| entry.size);
+    let mut base = std::mem::take(&mut entry.chunks);
+    // An attempt whose answer was lost may have put them there.
+    base.retain(|chunk| !edit.chunks.iter().any(|new| new.fid == chunk.fid));
+    if !entry.content.is_empty() {
+        entry.content = bytes::Bytes::new();
+        base.clear();
+    }
+    let shift = match appended_to {
+        Some(was) if size > was && edit.cut.is_none() => size - was,
+        _ => 0,
+    };
+    let applied = if shift > 0 {
+        let mut edit = edit.clone();
+        edit.end = edit.end.saturating_add(shift);
+        for chunk in &mut edit.chunks {
+            chunk.offset = chunk.offset.saturating_add_unsigned(shift);
+        }
+        edit.apply(&base, size, now_ns())
+    } else {
+        edit.apply(&base, size, now_ns())
+    };
+    entry.chunks = applied.chunks;
+    let attributes = entry.attributes.get_or_insert_default();
+    attributes.file_size = applied.size;
+    shift > 0
+}
+
+/// Whether the filer's entry is the inode that the tree knows, and not a newer one of its name.
+fn is_same(current: &Entry, base: &pb::Entry, directory: &str) -> bool {
+    match Entry::from_pb(directory, base.clone()) {
+        // Giving it a second name makes an inode number of another kind only where none is stored.
+        Ok(found) => found.inode == current.inode || found.hard_link_id.is_some(),
+        Err(_) => false,
+    }
+}
+
+/// The attributes of an entry in the filer's form.
+fn attributes_of(entry: &Entry) -> pb::Entry {
+    let (mtime, mtime_ns) = Entry::stored_time(entry.mtime);
+    let (ctime, ctime_ns) = Entry::stored_time(entry.ctime);
+    let (atime, atime_ns) = Entry::stored_time(entry.atime);
+    let (crtime, crtime_ns) = Entry::stored_time(entry.crtime);
+    let xattrs = entry.xattrs.iter();
+    pb::Entry {
+        name: entry.name.clone(),
+        is_directory: entry.is_directory(),
+        attributes: Some(pb::FuseAttributes {
+            file_mode: entry.kind.to_go() | entry.perm,
+            uid: entry.uid,
+            gid: entry.gid,
+            rdev: entry.rdev,
+            inode: entry.inode,
+            symlink_target: entry.symlink_target.clone(),
+            mime: entry.mime.clone(),
+            ttl_sec: entry.ttl_sec,
+            mtime,
+            mtime_ns,
+            ctime,
+            ctime_ns,
+            atime,
+            atime_ns,
+            crtime,
+            crtime_ns,
+            ..pb::FuseAttributes::default()
+        }),
+        extended: xattrs
+            .map(|(name, value)| (Entry::xattr_key(name), value.clone()))
+            .collect(),
+        ..pb::Entry::default()
+    }
+}

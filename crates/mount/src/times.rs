@@ -1,0 +1,79 @@
+//! Times of directories.
+//!
+//! A directory's mtime and ctime change with every name that comes or goes in
+//! it. This mount shows that at once, and so does any other Riptide, which sees
+//! the events. The directory's entry is brought up to date a moment later, once
+//! for however many names: a save for each would double what a creation costs.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use context::Context;
+use fuse::{Errno, NodeId};
+use seaweed::{Entry, pb};
+
+use crate::state::Core;
+
+/// How long a directory's times may be behind in its entry.
+const LAG: Duration = Duration::from_secs(1);
+/// What one save may take.
+const BUDGET: Duration = Duration::from_secs(10);
+
+impl Core {
+    /// A name came or went in `dir` by our own doing.
+    pub(crate) fn touch_dir(&self, dir: NodeId) {
+        let now = SystemTime::now();
+        if dir == NodeId::ROOT {
+            self.root.lock().mtime = now;
+        }
+        self.tree.write().touch_dir(dir, now);
+        self.touched.lock().insert(dir);
+    }
+
+    /// Stores the times of one directory, if they are not stored.
+    pub(crate) fn save_times(&self, ctx: &Context<'_>, dir: NodeId) -> Result<(), Errno> {
+        if !self.touched.lock().remove(&dir) || dir == NodeId::ROOT {
+            return Ok(());
+        }
+        let Some(touched) = self.tree.read().touched(dir) else {
+            return Ok(());
+        };
+        let amend = |entry: &mut pb::Entry| {
+            let attributes = entry.attributes.get_or_insert_default();
+            let (seconds, nanos) = Entry::stored_time(touched);
+            if (attributes.mtime, attributes.mtime_ns) < (seconds, nanos) {
+                (attributes.mtime, attributes.mtime_ns) = (seconds, nanos);
+                (attributes.ctime, attributes.ctime_ns) = (seconds, nanos);
+            }
+            Ok(())
+        };
+        match self.save(ctx, dir, None, false, Some(&amend)) {
+            // It was removed meanwhile.
+            Err(Errno::ENOENT | Errno::ESTALE) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Stores the times of every directory.
+    pub(crate) fn save_all_times(&self) {
+        let touched: Vec<NodeId> = self.touched.lock().iter().copied().collect();
+        for dir in touched {
+            if let Err(error) = self.save_times(&Context::background(BUDGET), dir) {
+                tracing::warn!(%error, inode = dir.0, "a directory's times are not stored");
+            }
+        }
+    }
+}
+
+/// Stores times now and then, for as long as the mount is there.
+pub(crate) async fn keep(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(LAG).await;
+        if core.touched.lock().is_empty() {
+            continue;
+        }
+        let core = Arc::clone(&core);
+        // Questions to the filer block.
+        let _ = tokio::task::spawn_blocking(move || core.save_all_times()).await;
+    }
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# What a mount that writes has to pass, for longer than `make test` has time for:
+#   - pjdfstest on a Riptide mount, and on a stock `weed mount`, whose result is printed to
+#     compare with
+#   - random operations on files (tests/e2e/tests/exercise.rs): STEPS of them (default 100,000)
+#     with each of SEEDS seeds (default 10) in each of five ways
+#   - fsx, another program that does such things: OPS operations (default 10,000) with three
+#     seeds in three modes
+# usage: scripts/conformance.sh [pjdfstest | exercise | fsx]...   all of them when none is named
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh
+
+cargo build --workspace --bins --tests
+RIPTIDE_BIN=${RIPTIDE_BIN:-${CARGO_TARGET_DIR:-target}/debug/riptide}
+RIPTIDE_BIN=$(realpath "$RIPTIDE_BIN")
+export RIPTIDE_BIN
+
+e2e() { cargo test --quiet --package e2e -- --nocapture "$@"; }
+
+pjdfstest() { e2e conformance:: --include-ignored --test-threads=1; }
+
+exercise() {
+    RIPTIDE_EXERCISE_STEPS=${STEPS:-100000} RIPTIDE_EXERCISE_SEEDS=${SEEDS:-10} \
+        e2e exercise:: --test-threads=2
+}
+
+fsx() { scripts/fsx.sh; }
+
+[[ $# -gt 0 ]] || set -- pjdfstest exercise fsx
+for part in "$@"; do
+    case $part in
+    pjdfstest | exercise | fsx) "$part" ;;
+    *)
+        printf 'conformance: no part is called %s\n' "$part" >&2
+        exit 2
+        ;;
+    esac
+done
