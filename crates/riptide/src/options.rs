@@ -5,6 +5,7 @@
 //! exist, may it be written to) is checked later, by
 //! [`lifecycle`](crate::lifecycle), right before it matters.
 
+mod background;
 mod ping;
 mod read;
 mod sidecar;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
+pub use background::BackgroundOptions;
 pub use ping::PingOptions;
 pub use sidecar::{doctor_options, needle_options, sidecar_config};
 
@@ -89,6 +91,8 @@ pub struct PointOptions {
     pub default_permissions: bool,
     /// `-readOnly`.
     pub read_only: bool,
+    /// `-noexec`.
+    pub no_exec: bool,
     /// `-map.uid`: pairs of a local and a filer's number.
     pub uid_map: Vec<(u32, u32)>,
     /// `-map.gid`, likewise.
@@ -262,6 +266,7 @@ impl PointOptions {
             allow_others: values.switch("allowOthers"),
             default_permissions: values.switch("defaultPermissions"),
             read_only: values.switch("readOnly"),
+            no_exec: values.switch("noexec"),
             uid_map: id_pairs("map.uid", values.text("map.uid")?)?,
             gid_map: id_pairs("map.gid", values.text("map.gid")?)?,
             umask: umask(values.text("umask")?)?,

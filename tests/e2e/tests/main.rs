@@ -10,6 +10,7 @@ mod fail_over;
 mod faults;
 mod filer_restart;
 mod freshness;
+mod fstab;
 mod kinds;
 mod lifecycle;
 mod operations;

@@ -63,6 +63,7 @@ pub static POINT: Section = Section {
             .default("022")
             .help("Octal mask for the modes of the cache folders."),
         Flag::switch("readOnly").help("Mount read-only: whatever would change something fails with EROFS."),
+        Flag::switch("noexec").help("Let no file of the mount be executed.").ours(),
         Flag::text("volumeName").help("Name of the mount in mount and df, instead of the filers and the folder."),
         Flag::switch("disableXAttr").help("Answer ENOTSUP for every extended attribute."),
         Flag::text("localSocket")
