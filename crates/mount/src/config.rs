@@ -34,6 +34,10 @@ pub struct MountConfig {
     pub read_only: bool,
     /// `-defaultPermissions`: the kernel checks permissions. Otherwise they are checked here.
     pub default_permissions: bool,
+    /// `-writebackCache`: close returns at once, and what was written is saved after it.
+    pub save_later: bool,
+    /// `-metadataFlushSeconds`: how often files that stay open are saved; zero for never.
+    pub flush_every: Duration,
     /// `-collectionQuotaMB`, in bytes: when the collection takes more, nothing can be written, and
     /// statfs shows no larger size; 0 for no quota.
     pub quota_bytes: u64,
@@ -68,6 +72,8 @@ impl Default for MountConfig {
             df_logical: false,
             read_only: false,
             default_permissions: true,
+            save_later: false,
+            flush_every: Duration::from_secs(120),
             ttl_seconds: 0,
             collection: String::new(),
             quota_bytes: 0,

@@ -29,6 +29,8 @@ pub struct MountStats {
     pub read_time: Histogram,
     /// Bytes taken from applications.
     pub bytes_written: Counter,
+    /// Saves of files that stay open.
+    pub open_saves: Counter,
     /// Time of a write.
     pub write_time: Histogram,
     /// Events of the filer applied.
@@ -102,6 +104,11 @@ impl Export for MountStats {
                 "write_bytes",
                 "Bytes taken from applications.",
                 &self.bytes_written,
+            ),
+            (
+                "open_saves",
+                "Saves of files that stay open.",
+                &self.open_saves,
             ),
             ("events", "Filer events applied.", &self.events),
             (

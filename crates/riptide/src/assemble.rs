@@ -235,6 +235,8 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         df_logical: options.tree.df_logical,
         read_only: options.point.read_only,
         default_permissions: options.point.default_permissions,
+        save_later: options.data.save_later,
+        flush_every: options.data.flush_every,
         ttl_seconds: options.tree.ttl_seconds,
         collection: options.tree.collection.clone(),
         quota_bytes: options.tree.quota_bytes,

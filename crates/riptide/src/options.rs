@@ -128,6 +128,10 @@ pub struct DataOptions {
     pub concurrent_writers: usize,
     /// `-cacheDirWrite`, or `-cacheDir` where that is empty.
     pub swap_dir: PathBuf,
+    /// `-writebackCache`: close does not wait.
+    pub save_later: bool,
+    /// `-metadataFlushSeconds`; zero for never.
+    pub flush_every: Duration,
     /// `-writeBufferSizeMB`; 0 for the default.
     pub write_buffer_mib: u64,
 }
@@ -298,6 +302,8 @@ impl DataOptions {
                 true => folder("cacheDir", values)?,
                 false => folder("cacheDirWrite", values)?,
             },
+            save_later: values.switch("writebackCache"),
+            flush_every: Duration::from_secs(values.count("metadataFlushSeconds")),
             write_buffer_mib: values.count("writeBufferSizeMB"),
         })
     }

@@ -12,6 +12,7 @@ mod filer_restart;
 mod freshness;
 mod fstab;
 mod kinds;
+mod later;
 mod lifecycle;
 mod operations;
 mod options;

@@ -246,6 +246,9 @@ impl FileSystem for Mount {
     }
 
     fn flush(&self, req: Request<'_>, _: NodeId, handle: u64, _: u64) -> Result<(), Errno> {
+        if self.core.config.save_later {
+            return self.flush_later(handle);
+        }
         self.save_handle(req, handle, false)
     }
 

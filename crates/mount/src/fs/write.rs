@@ -183,6 +183,16 @@ impl Mount {
         }
     }
 
+    /// close(2) when nobody waits for the bytes: tells what an upload has failed with before. RELEASE,
+    /// which the kernel sends with the last close and does not wait for, saves them.
+    pub(super) fn flush_later(&self, handle: u64) -> Result<(), Errno> {
+        let handle = self.files.find(handle)?;
+        match handle.file.dirty.take_error() {
+            Some(error) => Err(self.core.write_failed(handle.file.node, &error)),
+            None => Ok(()),
+        }
+    }
+
     /// The last descriptor of a handle is closed: what no flush has saved is saved now.
     pub(super) fn save_released(&self, file: &File) {
         if !file.is_changed() || file.dirty.is_clean() {

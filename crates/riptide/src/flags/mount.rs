@@ -3,7 +3,6 @@
 use crate::flags::logging::LOGGING;
 use crate::flags::{Flag, Section};
 
-const NO_LATER: &str = "close waits until everything is stored";
 const NO_DLM: &str = "locks are kept by the kernel of each machine in this version";
 const GO_ONLY: &str = "it belongs to the Go program";
 const NO_PEERS: &str = "chunks are not shared between mounts in this version";
@@ -220,11 +219,9 @@ pub static WRITING: Section = Section {
         ),
         Flag::int("metadataFlushSeconds", 0, MANY)
             .default("120")
-            .help("Seconds after which the metadata of an open file is saved; 0 turns it off.")
-            .ignored(NO_LATER),
+            .help("Seconds after which what was written to a file that stays open is saved in its entry, so that volume.fsck does not take its chunks for garbage; 0 turns it off."),
         Flag::switch("writebackCache")
-            .help("Let close return before data is uploaded.")
-            .ignored(NO_LATER),
+            .help("Let close return before data is uploaded: a failure after it is only logged, and a mount that is killed loses what was closed a moment before. fsync waits as always."),
         Flag::switch("dlm")
             .help("Lock files across mounts.")
             .ignored(NO_DLM),
