@@ -21,6 +21,7 @@ mod ids;
 mod invalidate;
 mod list;
 mod locate;
+mod locks;
 mod long_open;
 mod permit;
 mod remote;

@@ -332,11 +332,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(
-            names("mount -dlm -cpuprofile=x -nonempty"),
-            ["dlm", "cpuprofile"]
+            names("mount -peer.enable -cpuprofile=x -nonempty"),
+            ["peer.enable", "cpuprofile"]
         );
         assert_eq!(names("-logdir=/x mount"), ["logdir"]);
-        assert!(names("mount -dlm=false -chunkSizeLimitMB=2").is_empty());
+        assert!(names("mount -peer.enable=false -chunkSizeLimitMB=2").is_empty());
         assert!(names("mount -rdma.enabled -rdma.fallback=false").is_empty());
         assert_eq!(names("mount -rdma.fallback=false"), ["rdma.fallback"]);
     }

@@ -130,6 +130,8 @@ pub struct DataOptions {
     pub swap_dir: PathBuf,
     /// `-writebackCache`: close does not wait.
     pub save_later: bool,
+    /// `-dlm`: locks hold across mounts.
+    pub shared_locks: bool,
     /// `-metadataFlushSeconds`; zero for never.
     pub flush_every: Duration,
     /// `-writeBufferSizeMB`; 0 for the default.
@@ -303,6 +305,7 @@ impl DataOptions {
                 false => folder("cacheDirWrite", values)?,
             },
             save_later: values.switch("writebackCache"),
+            shared_locks: values.switch("dlm"),
             flush_every: Duration::from_secs(values.count("metadataFlushSeconds")),
             write_buffer_mib: values.count("writeBufferSizeMB"),
         })

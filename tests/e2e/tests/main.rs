@@ -14,6 +14,7 @@ mod fstab;
 mod kinds;
 mod later;
 mod lifecycle;
+mod locks;
 mod operations;
 mod options;
 mod protected;

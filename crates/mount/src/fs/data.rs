@@ -84,8 +84,8 @@ impl Mount {
         Opened {
             handle,
             keep_cache,
-            // Who cannot write has nothing to save.
-            no_flush: !Self::writes(flags),
+            // Who cannot write has nothing to save; locks are given back with FLUSH.
+            no_flush: !Self::writes(flags) && !self.core.config.shared_locks,
             ..Opened::default()
         }
     }

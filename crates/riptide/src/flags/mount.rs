@@ -3,7 +3,6 @@
 use crate::flags::logging::LOGGING;
 use crate::flags::{Flag, Section};
 
-const NO_DLM: &str = "locks are kept by the kernel of each machine in this version";
 const GO_ONLY: &str = "it belongs to the Go program";
 const NO_PEERS: &str = "chunks are not shared between mounts in this version";
 const NO_FABRIC: &str = "the fabric is off";
@@ -223,8 +222,7 @@ pub static WRITING: Section = Section {
         Flag::switch("writebackCache")
             .help("Let close return before data is uploaded: a failure after it is only logged, and a mount that is killed loses what was closed a moment before. fsync waits as always."),
         Flag::switch("dlm")
-            .help("Lock files across mounts.")
-            .ignored(NO_DLM),
+            .help("Have locks of flock and fcntl hold across mounts: the filer that owns the file keeps them. Unlike weed, a file is not locked as a whole while one mount writes it: what several write is merged."),
     ],
 };
 

@@ -90,6 +90,7 @@ mod tests {
             concurrent_writers: 128,
             swap_dir: cache_dir.to_owned(),
             save_later: false,
+            shared_locks: false,
             flush_every: Duration::ZERO,
             write_buffer_mib: 0,
         }

@@ -107,6 +107,7 @@ fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfi
         read_ahead_kb: options.kernel.read_ahead_kb,
         max_threads: options.kernel.max_threads,
         async_dio: options.kernel.async_dio,
+        remote_locks: options.data.shared_locks,
         cache_symlinks: options.metadata.cache_symlinks,
         observer: Some(Arc::new(move |operation: &str, took, result| {
             count(&stats, operation, took, result);
