@@ -1,5 +1,6 @@
 //! The operations as the kernel asks for them.
 
+mod copy;
 mod data;
 mod link;
 mod lock;

@@ -3,6 +3,7 @@
 
 mod attributes;
 mod conformance;
+mod copying;
 mod directories;
 mod disk_cache;
 mod fabric;

@@ -162,13 +162,18 @@ impl Mount {
         // Holes are known of chunks: what is only in memory becomes some.
         self.core
             .save(ctx, file.node, Some(&file.file), false, None)?;
+        // Somebody wrote meanwhile, or the file has no name any more and nothing is saved.
+        let unsaved = file.file.is_changed() && !file.file.dirty.is_clean();
         let content = self.content(file.node)?;
-        let size = content.entry.size;
+        let size = match unsaved {
+            true => self.size_of(&file.file)?,
+            false => content.entry.size,
+        };
         if offset >= size {
             return Err(Errno::ENXIO);
         }
-        if !content.entry.content.is_empty() {
-            // Inline: all data, and a hole behind the end as everywhere.
+        if unsaved || !content.entry.content.is_empty() {
+            // All data, as far as is known, and a hole behind the end as everywhere.
             return match whence {
                 SEEK_DATA => Ok(offset),
                 SEEK_HOLE => Ok(size),
@@ -183,6 +188,31 @@ impl Mount {
             SEEK_HOLE => Ok(view.next_hole(offset).unwrap_or(size)),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// Where there may be data in a range: all else is known to be a hole.
+    pub(super) fn data_within(
+        &self,
+        ctx: &Context<'_>,
+        file: &File,
+        range: Range<u64>,
+    ) -> Result<Vec<Range<u64>>, Errno> {
+        let content = self.content(file.node)?;
+        let unsaved = file.is_changed() && !file.dirty.is_clean();
+        if unsaved || !content.entry.content.is_empty() {
+            return Ok(vec![range]);
+        }
+        let view = self
+            .view(ctx, &content, file.node)
+            .map_err(|error| self.read_failed(&content.entry, &error))?;
+        let mut found = Vec::new();
+        let mut at = range.start;
+        while let Some(start) = view.next_data(at).filter(|start| *start < range.end) {
+            let end = view.next_hole(start).unwrap_or(range.end).min(range.end);
+            found.push(start..end);
+            at = end;
+        }
+        Ok(found)
     }
 
     /// Reads one version with changes over it.

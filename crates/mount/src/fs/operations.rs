@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fuse::{
-    Access, Attr, DirReply, Entry, Errno, FileLock, FileSystem, Lookup, NodeId, Notifier, Opened,
-    ReadReply, Request, SetAttr, SetLock, StatFs, Write, XattrReply,
+    Access, Attr, CopyPlace, DirReply, Entry, Errno, FileLock, FileSystem, Lookup, NodeId,
+    Notifier, Opened, ReadReply, Request, SetAttr, SetLock, StatFs, Write, XattrReply,
 };
 
 use crate::access;
@@ -302,6 +302,18 @@ impl FileSystem for Mount {
 
     fn removexattr(&self, req: Request<'_>, node: NodeId, name: &OsStr) -> Result<(), Errno> {
         self.change_xattr(req, node, name, None)
+    }
+
+    fn copy_file_range(
+        &self,
+        req: Request<'_>,
+        from: CopyPlace,
+        to: CopyPlace,
+        length: u64,
+    ) -> Result<u64, Errno> {
+        let copied = self.copy(req, from, to, length)?;
+        self.core.stats.bytes_copied.add(copied);
+        Ok(copied)
     }
 
     fn fallocate(
