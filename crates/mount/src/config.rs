@@ -38,6 +38,8 @@ pub struct MountConfig {
     pub save_later: bool,
     /// `-metadataFlushSeconds`: how often files that stay open are saved; zero for never.
     pub flush_every: Duration,
+    /// `-atime`: times of last access are kept, by the rule of relatime.
+    pub keep_atime: bool,
     /// `-dlm`: locks of fcntl(2) and flock(2) are kept by the filers, for all mounts.
     pub shared_locks: bool,
     /// How many requests may wait for such a lock, each with a thread; the others have to give
@@ -79,6 +81,7 @@ impl Default for MountConfig {
             default_permissions: true,
             save_later: false,
             flush_every: Duration::from_secs(120),
+            keep_atime: false,
             shared_locks: false,
             lock_waiters: 128,
             ttl_seconds: 0,

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
+mod atime;
 mod attr;
 mod config;
 mod entry;

@@ -237,6 +237,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         default_permissions: options.point.default_permissions,
         save_later: options.data.save_later,
         flush_every: options.data.flush_every,
+        keep_atime: options.metadata.keep_atime,
         shared_locks: options.data.shared_locks,
         lock_waiters: (options.kernel.max_threads / 2).max(1),
         ttl_seconds: options.tree.ttl_seconds,

@@ -182,6 +182,8 @@ pub struct MetadataOptions {
     pub dir_idle_evict: Duration,
     /// `-posix.dirNLink`.
     pub dir_nlink: bool,
+    /// `-atime`: whether times of last access are kept.
+    pub keep_atime: bool,
     /// `-cacheSymlink`.
     pub cache_symlinks: bool,
 }
@@ -226,6 +228,7 @@ impl MountOptions {
                 dir_max_entries: values.count("cacheDirMaxEntries"),
                 dir_idle_evict: Duration::from_secs(values.count("dirIdleEvictSec")),
                 dir_nlink: values.switch("posix.dirNLink"),
+                keep_atime: values.text("atime")? == "relative",
                 cache_symlinks: values.switch("cacheSymlink"),
             },
             kernel: KernelOptions {

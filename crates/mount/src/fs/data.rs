@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use context::Context;
@@ -21,6 +22,8 @@ use super::Mount;
 pub(super) struct FileHandle {
     node: NodeId,
     stream: Stream,
+    /// Whether anything was read through it.
+    was_read: AtomicBool,
     pub(super) file: Arc<File>,
 }
 
@@ -79,6 +82,7 @@ impl Mount {
         let handle = self.files.insert(FileHandle {
             node,
             stream: Stream::new(),
+            was_read: AtomicBool::new(false),
             file,
         });
         Opened {
@@ -93,6 +97,9 @@ impl Mount {
     pub(super) fn close_file(&self, handle: u64) {
         if let Some(handle) = self.files.remove(handle) {
             self.save_released(&handle.file);
+            if handle.was_read.load(Ordering::Relaxed) {
+                self.core.was_read(&handle.file);
+            }
             self.relinquish(&handle.file);
             self.core.tree.write().closed(handle.node);
         }
@@ -108,6 +115,7 @@ impl Mount {
         reply: &mut ReadReply<'_>,
     ) -> Result<usize, Errno> {
         let file = self.files.find(handle)?;
+        file.was_read.store(true, Ordering::Relaxed);
         let (content, done) = self.read_current(ctx, &file, offset, size, reply)?;
         match done {
             Err(DataError::Read(ReadError::NotFound { .. })) => {}

@@ -113,7 +113,7 @@ impl Fstab {
 /// Options that are for mount(8), for systemd or for the kernel, and true of every mount here: nothing
 /// is executed with other rights (`nosuid`), there are no devices (`nodev`), reading leaves times alone.
 /// `suid` and `dev` are not granted; they are here as mount.fuse(8) adds them unasked.
-const FOR_MOUNT: [&str; 24] = [
+const FOR_MOUNT: [&str; 23] = [
     "_netdev",
     "async",
     "auto",
@@ -132,7 +132,6 @@ const FOR_MOUNT: [&str; 24] = [
     "nouser",
     "nousers",
     "owner",
-    "relatime",
     "rw",
     "silent",
     "suid",
@@ -141,7 +140,8 @@ const FOR_MOUNT: [&str; 24] = [
 ];
 
 /// Options that are flags under another name, with the value they stand for.
-const RENAMED: [(&str, &str, Option<&str>); 4] = [
+const RENAMED: [(&str, &str, Option<&str>); 5] = [
+    ("relatime", "atime", Some("relative")),
     ("ro", "readOnly", None),
     ("allow_other", "allowOthers", None),
     ("default_permissions", "defaultPermissions", None),

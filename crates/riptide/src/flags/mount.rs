@@ -125,6 +125,10 @@ pub static METADATA: Section = Section {
             .help("Seconds after which the listing of an idle folder is dropped; 0 keeps it."),
         Flag::switch("posix.dirNLink")
             .help("Report 2 plus the number of subfolders as the link count of a folder, at one listing a stat."),
+        Flag::one_of("atime", &["off", "relative"])
+            .default("off")
+            .help("Whether reading a file changes its time of last access at the filer: off, or relative, which keeps the first read after a change and one a day.")
+            .ours(),
         Flag::switch("cacheSymlink").help("Let the kernel cache the targets of symbolic links."),
     ],
 };
