@@ -14,6 +14,8 @@ pub struct SessionConfig {
     pub subtype: String,
     /// Mount read-only: the kernel itself answers EROFS.
     pub read_only: bool,
+    /// Nothing below can be executed.
+    pub no_exec: bool,
     /// Other users than the one who mounts may enter.
     pub allow_other: bool,
     /// The kernel checks mode bits, ACCESS is never asked.
@@ -85,6 +87,7 @@ impl Default for SessionConfig {
             source: "riptide".to_owned(),
             subtype: "seaweedfs".to_owned(),
             read_only: false,
+            no_exec: false,
             allow_other: false,
             default_permissions: true,
             max_read: MAX_READ,

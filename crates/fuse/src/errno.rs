@@ -62,6 +62,8 @@ errnos! {
     ENOENT
     /// Not enough memory.
     ENOMEM
+    /// No room for another lock.
+    ENOLCK
     /// No space.
     ENOSPC
     /// The operation does not exist here; the kernel stops asking.

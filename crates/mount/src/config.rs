@@ -34,6 +34,17 @@ pub struct MountConfig {
     pub read_only: bool,
     /// `-defaultPermissions`: the kernel checks permissions. Otherwise they are checked here.
     pub default_permissions: bool,
+    /// `-writebackCache`: close returns at once, and what was written is saved after it.
+    pub save_later: bool,
+    /// `-metadataFlushSeconds`: how often files that stay open are saved; zero for never.
+    pub flush_every: Duration,
+    /// `-atime`: times of last access are kept, by the rule of relatime.
+    pub keep_atime: bool,
+    /// `-dlm`: locks of fcntl(2) and flock(2) are kept by the filers, for all mounts.
+    pub shared_locks: bool,
+    /// How many requests may wait for such a lock, each with a thread; the others have to give
+    /// locks back meanwhile.
+    pub lock_waiters: usize,
     /// `-collectionQuotaMB`, in bytes: when the collection takes more, nothing can be written, and
     /// statfs shows no larger size; 0 for no quota.
     pub quota_bytes: u64,
@@ -68,6 +79,11 @@ impl Default for MountConfig {
             df_logical: false,
             read_only: false,
             default_permissions: true,
+            save_later: false,
+            flush_every: Duration::from_secs(120),
+            keep_atime: false,
+            shared_locks: false,
+            lock_waiters: 128,
             ttl_seconds: 0,
             collection: String::new(),
             quota_bytes: 0,

@@ -50,9 +50,11 @@ impl Follower {
     pub(crate) fn start(core: Arc<Core>, since_ns: i64) -> Self {
         let following = tokio::spawn(follow(Arc::clone(&core), since_ns));
         let sweeping = tokio::spawn(sweep(Arc::clone(&core)));
+        let saving = tokio::spawn(crate::long_open::keep(Arc::clone(&core)));
+        let locking = tokio::spawn(crate::locks::keep(Arc::clone(&core)));
         let keeping = tokio::spawn(crate::times::keep(core));
         Self {
-            tasks: Mutex::new(vec![following, sweeping, keeping]),
+            tasks: Mutex::new(vec![following, sweeping, saving, locking, keeping]),
         }
     }
 

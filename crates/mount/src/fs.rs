@@ -1,7 +1,9 @@
 //! The operations as the kernel asks for them.
 
+mod copy;
 mod data;
 mod link;
+mod lock;
 mod make;
 mod names;
 mod operations;
@@ -29,6 +31,7 @@ use crate::gate::{Gate, Turn};
 use crate::handles::Handles;
 use crate::invalidate::Invalidator;
 use crate::list::DirHandle;
+use crate::locks::Locks;
 use crate::remote::Remote;
 use crate::state::Core;
 use crate::statfs::Capacity;
@@ -96,6 +99,7 @@ impl Mount {
             files: Files::new(writer),
             gate: Gate::default(),
             links: Turn::default(),
+            locks: Locks::new(),
             touched: Mutex::default(),
             config,
         });

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
+mod atime;
 mod attr;
 mod config;
 mod entry;
@@ -21,6 +22,8 @@ mod ids;
 mod invalidate;
 mod list;
 mod locate;
+mod locks;
+mod long_open;
 mod permit;
 mod remote;
 mod save;

@@ -15,6 +15,7 @@ use crate::config::{MountConfig, RootAttr};
 use crate::files::Files;
 use crate::gate::{Gate, Turn};
 use crate::invalidate::Invalidator;
+use crate::locks::Locks;
 use crate::remote::{Remote, RemoteError};
 use crate::stats::Shared;
 use crate::tree::{Content, Found, Known, Place, Question, Tree};
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) gate: Gate,
     /// Links of one file are counted by reading and writing.
     pub(crate) links: Turn,
+    /// Locks that all mounts share.
+    pub(crate) locks: Locks,
     /// Directories whose times are not stored yet.
     pub(crate) touched: Mutex<HashSet<NodeId>>,
 }

@@ -29,6 +29,10 @@ pub struct MountStats {
     pub read_time: Histogram,
     /// Bytes taken from applications.
     pub bytes_written: Counter,
+    /// Bytes copied between files by copy_file_range(2).
+    pub bytes_copied: Counter,
+    /// Saves of files that stay open.
+    pub open_saves: Counter,
     /// Time of a write.
     pub write_time: Histogram,
     /// Events of the filer applied.
@@ -102,6 +106,16 @@ impl Export for MountStats {
                 "write_bytes",
                 "Bytes taken from applications.",
                 &self.bytes_written,
+            ),
+            (
+                "copied_bytes",
+                "Bytes copied between files without leaving the mount.",
+                &self.bytes_copied,
+            ),
+            (
+                "open_saves",
+                "Saves of files that stay open.",
+                &self.open_saves,
             ),
             ("events", "Filer events applied.", &self.events),
             (

@@ -41,6 +41,16 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         sections: &mount::ALL,
     },
     Subcommand {
+        name: "fuse",
+        about: "Mount in the background, as mount and fstab want it",
+        details: "Returns when the mount is ready, or with the reason why not. Takes the flags of mount as options, \
+                  as weed fuse does, and those that every file system has. mount -t fuse.riptide calls it; \
+                  linked to /sbin/mount.riptide, the program does the same for mount -t riptide.",
+        words: &["DIR"],
+        usage: "-o filer=HOST:PORT,filer.path=/,...",
+        sections: &[&FUSE],
+    },
+    Subcommand {
         name: "sidecar",
         about: "Serve needles out of a volume server's files",
         details: "Runs beside a volume server and reads its files; the volume server stays as it is. \
@@ -134,6 +144,13 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         sections: &[],
     },
 ];
+
+static FUSE: Section = Section {
+    title: "Flags",
+    flags: &[Flag::list("o")
+        .help("Options as name=value, separated by commas; '...' protects commas in a value.")
+        .ours()],
+};
 
 static UMOUNT: Section = Section {
     title: "Flags",
@@ -288,6 +305,7 @@ mod tests {
             names,
             [
                 "mount",
+                "fuse",
                 "sidecar",
                 "umount",
                 "stats",

@@ -11,6 +11,7 @@
 //! program makes of it.
 
 pub mod error;
+pub mod fstab;
 pub mod go;
 pub mod logging;
 pub mod mount;

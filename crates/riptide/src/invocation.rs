@@ -12,7 +12,8 @@ use crate::flags::error::nearest;
 use crate::flags::values::Warning;
 use crate::flags::{FlagError, Kind, Section, Values, flags, options_file, rewrite, toml_file};
 use crate::options::{
-    LogOptions, MountOptions, PingOptions, doctor_options, needle_options, sidecar_config,
+    BackgroundOptions, LogOptions, MountOptions, PingOptions, doctor_options, needle_options,
+    sidecar_config,
 };
 use crate::run::{DoctorOptions, NeedleOptions};
 
@@ -32,6 +33,8 @@ pub struct Invocation {
 pub enum Action {
     /// `mount`.
     Mount(Box<MountOptions>),
+    /// `fuse`.
+    Fuse(BackgroundOptions),
     /// `sidecar`.
     Sidecar(Box<sidecar::Config>),
     /// `needle`.
@@ -139,6 +142,10 @@ impl Action {
     ) -> Result<Self, FlagError> {
         Ok(match subcommand.name {
             "mount" => Self::Mount(Box::new(MountOptions::from_values(values)?)),
+            "fuse" => Self::Fuse(BackgroundOptions::new(
+                word(matches, "DIR")?,
+                &values.os_list("o").join(OsStr::new(",")),
+            )?),
             "sidecar" => Self::Sidecar(Box::new(sidecar_config(values)?)),
             "needle" => Self::Needle(needle_options(
                 word(matches, "get|stat|verify")?,
@@ -325,11 +332,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(
-            names("mount -dlm -cpuprofile=x -nonempty"),
-            ["dlm", "cpuprofile"]
+            names("mount -peer.enable -cpuprofile=x -nonempty"),
+            ["peer.enable", "cpuprofile"]
         );
         assert_eq!(names("-logdir=/x mount"), ["logdir"]);
-        assert!(names("mount -dlm=false -chunkSizeLimitMB=2").is_empty());
+        assert!(names("mount -peer.enable=false -chunkSizeLimitMB=2").is_empty());
         assert!(names("mount -rdma.enabled -rdma.fallback=false").is_empty());
         assert_eq!(names("mount -rdma.fallback=false"), ["rdma.fallback"]);
     }

@@ -2,8 +2,9 @@
 //!
 //! [`check_fuse`] and [`check_cache_dir`] look at the machine, [`MountPoint`]
 //! makes sure that the folder can be mounted on, [`Signals`] unmount it,
-//! and [`systemd`] tells the service manager.
+//! [`systemd`] tells the service manager, and [`background`] whoever waits for a mount to be there.
 
+pub mod background;
 mod mount_point;
 mod requirements;
 pub mod systemd;

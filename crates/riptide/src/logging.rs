@@ -1,4 +1,6 @@
-//! What is logged: one line an event, to standard error.
+//! What is logged: one line an event, to standard error; from a mount in the background, to syslog.
+
+mod output;
 
 use std::io::IsTerminal;
 
@@ -26,10 +28,17 @@ pub fn start(options: LogOptions) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("RUST_LOG={directives:?} makes no sense: {error}"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(output::Output)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init()
         .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}
+
+/// Sends all further lines to syslog, for a program that is about to leave standard error.
+pub fn leave_terminal() {
+    if let Err(error) = output::to_syslog() {
+        tracing::warn!(%error, "no syslog at /dev/log: the log ends here");
+    }
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, ParseError> {

@@ -5,6 +5,7 @@
 //! exist, may it be written to) is checked later, by
 //! [`lifecycle`](crate::lifecycle), right before it matters.
 
+mod background;
 mod ping;
 mod read;
 mod sidecar;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
+pub use background::BackgroundOptions;
 pub use ping::PingOptions;
 pub use sidecar::{doctor_options, needle_options, sidecar_config};
 
@@ -89,6 +91,8 @@ pub struct PointOptions {
     pub default_permissions: bool,
     /// `-readOnly`.
     pub read_only: bool,
+    /// `-noexec`.
+    pub no_exec: bool,
     /// `-map.uid`: pairs of a local and a filer's number.
     pub uid_map: Vec<(u32, u32)>,
     /// `-map.gid`, likewise.
@@ -124,6 +128,12 @@ pub struct DataOptions {
     pub concurrent_writers: usize,
     /// `-cacheDirWrite`, or `-cacheDir` where that is empty.
     pub swap_dir: PathBuf,
+    /// `-writebackCache`: close does not wait.
+    pub save_later: bool,
+    /// `-dlm`: locks hold across mounts.
+    pub shared_locks: bool,
+    /// `-metadataFlushSeconds`; zero for never.
+    pub flush_every: Duration,
     /// `-writeBufferSizeMB`; 0 for the default.
     pub write_buffer_mib: u64,
 }
@@ -172,6 +182,8 @@ pub struct MetadataOptions {
     pub dir_idle_evict: Duration,
     /// `-posix.dirNLink`.
     pub dir_nlink: bool,
+    /// `-atime`: whether times of last access are kept.
+    pub keep_atime: bool,
     /// `-cacheSymlink`.
     pub cache_symlinks: bool,
 }
@@ -216,6 +228,7 @@ impl MountOptions {
                 dir_max_entries: values.count("cacheDirMaxEntries"),
                 dir_idle_evict: Duration::from_secs(values.count("dirIdleEvictSec")),
                 dir_nlink: values.switch("posix.dirNLink"),
+                keep_atime: values.text("atime")? == "relative",
                 cache_symlinks: values.switch("cacheSymlink"),
             },
             kernel: KernelOptions {
@@ -262,6 +275,7 @@ impl PointOptions {
             allow_others: values.switch("allowOthers"),
             default_permissions: values.switch("defaultPermissions"),
             read_only: values.switch("readOnly"),
+            no_exec: values.switch("noexec"),
             uid_map: id_pairs("map.uid", values.text("map.uid")?)?,
             gid_map: id_pairs("map.gid", values.text("map.gid")?)?,
             umask: umask(values.text("umask")?)?,
@@ -293,6 +307,9 @@ impl DataOptions {
                 true => folder("cacheDir", values)?,
                 false => folder("cacheDirWrite", values)?,
             },
+            save_later: values.switch("writebackCache"),
+            shared_locks: values.switch("dlm"),
+            flush_every: Duration::from_secs(values.count("metadataFlushSeconds")),
             write_buffer_mib: values.count("writeBufferSizeMB"),
         })
     }

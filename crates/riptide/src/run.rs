@@ -2,6 +2,7 @@
 
 mod dev;
 mod doctor;
+mod fuse;
 mod mount;
 mod needle;
 mod ping;
@@ -10,7 +11,7 @@ mod stats;
 mod umount;
 mod version;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,13 +21,21 @@ pub use mount::run_mount;
 pub use needle::{NeedleAction, NeedleOptions};
 
 use crate::invocation::{Action, Invocation};
+use crate::options::BackgroundOptions;
 use crate::{help, logging};
 
 /// A command line that cannot be followed ends with this status, as is usual.
 const USAGE: u8 = 2;
 
+/// What mount(8) wants of a helper that was called wrongly, and of one that could not mount.
+const HELPER_USAGE: u8 = 1;
+const HELPER_FAILED: u8 = 32;
+
 /// The whole program: follows the words after its name and says how it went.
-pub fn main(args: &[OsString]) -> ExitCode {
+pub fn main(program: &OsStr, args: &[OsString]) -> ExitCode {
+    if BackgroundOptions::is_helper(program, args) {
+        return helper(args);
+    }
     let invocation = match Invocation::parse(args) {
         Ok(invocation) => invocation,
         Err(error) => {
@@ -45,6 +54,24 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
 }
 
+/// The program as a helper of mount(8).
+fn helper(args: &[OsString]) -> ExitCode {
+    let options = match BackgroundOptions::from_mount(args) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("riptide: {error}");
+            return ExitCode::from(HELPER_USAGE);
+        }
+    };
+    match fuse::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("riptide: {error:#}");
+            ExitCode::from(HELPER_FAILED)
+        }
+    }
+}
+
 fn run(invocation: Invocation) -> anyhow::Result<()> {
     logging::start(invocation.logging)?;
     for warning in &invocation.warnings {
@@ -52,6 +79,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
     }
     match invocation.action {
         Action::Mount(options) => run_mount(&options),
+        Action::Fuse(options) => fuse::run(&options),
         Action::Sidecar(config) => sidecar::run(*config),
         Action::Needle(options) => needle::run(&options),
         Action::Doctor(options) => doctor::run(&options),

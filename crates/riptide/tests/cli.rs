@@ -76,11 +76,11 @@ fn a_mount_that_cannot_start_says_why_and_ends_with_status_1() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("precious"), "").unwrap();
     let point = format!("-dir={}", dir.path().display());
-    let output = riptide(&["mount", &point, "-dlm", "-rdma.timeoutMs=9"]);
+    let output = riptide(&["mount", &point, "-peer.enable", "-rdma.timeoutMs=9"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = err(&output);
     assert!(
-        said.contains("flag -dlm=true has no effect: locks are kept by the kernel of each machine"),
+        said.contains("flag -peer.enable=true has no effect: chunks are not shared between mounts"),
         "{said}"
     );
     assert!(

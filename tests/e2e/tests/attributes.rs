@@ -262,3 +262,45 @@ fn umask() -> u32 {
         .unwrap();
     u32::from_str_radix(line.trim(), 8).unwrap()
 }
+
+#[test]
+fn a_read_is_remembered_by_all_when_it_is_wanted() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let mount = scene.mount_at("one", &["-atime=relative"]);
+    let other = scene.mount_at("other", &[]);
+    scene.put("/f", b"x");
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(mount.path("/f"))
+        .unwrap();
+    let times = std::fs::FileTimes::new();
+    file.set_times(times.set_accessed(long_ago).set_modified(long_ago))
+        .unwrap();
+    drop(file);
+    let patience = std::time::Duration::from_secs(20);
+    let accessed = |mount: &e2e::Mount| {
+        let found = std::fs::metadata(mount.path("/f")).unwrap();
+        assert_eq!(found.modified().unwrap(), long_ago);
+        found.accessed().unwrap()
+    };
+    e2e::eventually("the other mount has the old time", patience, || {
+        std::fs::metadata(other.path("/f")).is_ok_and(|found| found.accessed().unwrap() == long_ago)
+    });
+    assert_eq!(other.read("/f"), b"x");
+    assert_eq!(
+        accessed(&mount),
+        long_ago,
+        "the other one does not keep times"
+    );
+    assert_eq!(mount.read("/f"), b"x");
+    e2e::eventually("both have the time of the read", patience, || {
+        accessed(&mount) > long_ago && accessed(&mount) == accessed(&other)
+    });
+    let first = accessed(&mount);
+    assert_eq!(mount.read("/f"), b"x");
+    assert_eq!(mount.read("/f"), b"x");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(accessed(&mount), first, "once a day is enough");
+}

@@ -3,6 +3,7 @@
 
 mod attributes;
 mod conformance;
+mod copying;
 mod directories;
 mod disk_cache;
 mod exercise;
@@ -11,8 +12,11 @@ mod fail_over;
 mod faults;
 mod filer_restart;
 mod freshness;
+mod fstab;
 mod kinds;
+mod later;
 mod lifecycle;
+mod locks;
 mod operations;
 mod options;
 mod protected;

@@ -30,6 +30,9 @@ pub(super) fn mount(path: &Path, config: &SessionConfig) -> Result<Device, Mount
     if config.read_only {
         flags |= MountFlags::RDONLY;
     }
+    if config.no_exec {
+        flags |= MountFlags::NOEXEC;
+    }
     let mount = || -> io::Result<()> {
         let data = CString::new(options.join(","))?;
         let kind = format!("fuse.{}", config.subtype);

@@ -86,6 +86,9 @@ fn options(config: &SessionConfig) -> String {
     if config.read_only {
         options.push("ro".to_owned());
     }
+    if config.no_exec {
+        options.push("noexec".to_owned());
+    }
     options.join(",")
 }
 
@@ -134,12 +137,13 @@ mod tests {
         let config = SessionConfig {
             source: "a:1,b:2\\:/x".to_owned(),
             read_only: true,
+            no_exec: true,
             default_permissions: false,
             ..SessionConfig::default()
         };
         assert_eq!(
             options(&config),
-            "fsname=a:1\\,b:2\\\\:/x,subtype=seaweedfs,max_read=1048576,ro"
+            "fsname=a:1\\,b:2\\\\:/x,subtype=seaweedfs,max_read=1048576,ro,noexec"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use context::Context;
@@ -21,6 +22,8 @@ use super::Mount;
 pub(super) struct FileHandle {
     node: NodeId,
     stream: Stream,
+    /// Whether anything was read through it.
+    was_read: AtomicBool,
     pub(super) file: Arc<File>,
 }
 
@@ -79,13 +82,14 @@ impl Mount {
         let handle = self.files.insert(FileHandle {
             node,
             stream: Stream::new(),
+            was_read: AtomicBool::new(false),
             file,
         });
         Opened {
             handle,
             keep_cache,
-            // Who cannot write has nothing to save.
-            no_flush: !Self::writes(flags),
+            // Who cannot write has nothing to save; locks are given back with FLUSH.
+            no_flush: !Self::writes(flags) && !self.core.config.shared_locks,
             ..Opened::default()
         }
     }
@@ -93,6 +97,9 @@ impl Mount {
     pub(super) fn close_file(&self, handle: u64) {
         if let Some(handle) = self.files.remove(handle) {
             self.save_released(&handle.file);
+            if handle.was_read.load(Ordering::Relaxed) {
+                self.core.was_read(&handle.file);
+            }
             self.relinquish(&handle.file);
             self.core.tree.write().closed(handle.node);
         }
@@ -108,6 +115,7 @@ impl Mount {
         reply: &mut ReadReply<'_>,
     ) -> Result<usize, Errno> {
         let file = self.files.find(handle)?;
+        file.was_read.store(true, Ordering::Relaxed);
         let (content, done) = self.read_current(ctx, &file, offset, size, reply)?;
         match done {
             Err(DataError::Read(ReadError::NotFound { .. })) => {}
@@ -162,13 +170,18 @@ impl Mount {
         // Holes are known of chunks: what is only in memory becomes some.
         self.core
             .save(ctx, file.node, Some(&file.file), false, None)?;
+        // Somebody wrote meanwhile, or the file has no name any more and nothing is saved.
+        let unsaved = file.file.is_changed() && !file.file.dirty.is_clean();
         let content = self.content(file.node)?;
-        let size = content.entry.size;
+        let size = match unsaved {
+            true => self.size_of(&file.file)?,
+            false => content.entry.size,
+        };
         if offset >= size {
             return Err(Errno::ENXIO);
         }
-        if !content.entry.content.is_empty() {
-            // Inline: all data, and a hole behind the end as everywhere.
+        if unsaved || !content.entry.content.is_empty() {
+            // All data, as far as is known, and a hole behind the end as everywhere.
             return match whence {
                 SEEK_DATA => Ok(offset),
                 SEEK_HOLE => Ok(size),
@@ -183,6 +196,31 @@ impl Mount {
             SEEK_HOLE => Ok(view.next_hole(offset).unwrap_or(size)),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// Where there may be data in a range: all else is known to be a hole.
+    pub(super) fn data_within(
+        &self,
+        ctx: &Context<'_>,
+        file: &File,
+        range: Range<u64>,
+    ) -> Result<Vec<Range<u64>>, Errno> {
+        let content = self.content(file.node)?;
+        let unsaved = file.is_changed() && !file.dirty.is_clean();
+        if unsaved || !content.entry.content.is_empty() {
+            return Ok(vec![range]);
+        }
+        let view = self
+            .view(ctx, &content, file.node)
+            .map_err(|error| self.read_failed(&content.entry, &error))?;
+        let mut found = Vec::new();
+        let mut at = range.start;
+        while let Some(start) = view.next_data(at).filter(|start| *start < range.end) {
+            let end = view.next_hole(start).unwrap_or(range.end).min(range.end);
+            found.push(start..end);
+            at = end;
+        }
+        Ok(found)
     }
 
     /// Reads one version with changes over it.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fuse::{
-    Access, Attr, DirReply, Entry, Errno, FileSystem, Lookup, NodeId, Notifier, Opened, ReadReply,
-    Request, SetAttr, StatFs, Write, XattrReply,
+    Access, Attr, CopyPlace, DirReply, Entry, Errno, FileLock, FileSystem, Lookup, NodeId,
+    Notifier, Opened, ReadReply, Request, SetAttr, SetLock, StatFs, Write, XattrReply,
 };
 
 use crate::access;
@@ -245,8 +245,40 @@ impl FileSystem for Mount {
         Ok(())
     }
 
-    fn flush(&self, req: Request<'_>, _: NodeId, handle: u64, _: u64) -> Result<(), Errno> {
-        self.save_handle(req, handle, false)
+    fn flush(
+        &self,
+        req: Request<'_>,
+        node: NodeId,
+        handle: u64,
+        lock_owner: u64,
+    ) -> Result<(), Errno> {
+        let later = self.core.config.save_later;
+        if !self.core.config.shared_locks {
+            return match later {
+                true => self.flush_later(handle),
+                false => self.save_handle(req, handle, false),
+            };
+        }
+        // Whoever gets the lock next has to find what was written.
+        let saved = match later && !self.is_locked_by(node, lock_owner) {
+            true => self.flush_later(handle),
+            false => self.save_handle(req, handle, false),
+        };
+        self.release_owner(node, lock_owner, false);
+        saved
+    }
+
+    fn release_flock(&self, node: NodeId, handle: u64, lock_owner: u64) {
+        self.save_locked(handle);
+        self.release_owner(node, lock_owner, true);
+    }
+
+    fn getlk(&self, req: Request<'_>, node: NodeId, lock: SetLock) -> Result<FileLock, Errno> {
+        self.conflicting(req, node, &lock)
+    }
+
+    fn setlk(&self, req: Request<'_>, node: NodeId, lock: SetLock) -> Result<(), Errno> {
+        self.set_lock(req, node, &lock)
     }
 
     fn fsync(&self, req: Request<'_>, _: NodeId, handle: u64, _: bool) -> Result<(), Errno> {
@@ -270,6 +302,18 @@ impl FileSystem for Mount {
 
     fn removexattr(&self, req: Request<'_>, node: NodeId, name: &OsStr) -> Result<(), Errno> {
         self.change_xattr(req, node, name, None)
+    }
+
+    fn copy_file_range(
+        &self,
+        req: Request<'_>,
+        from: CopyPlace,
+        to: CopyPlace,
+        length: u64,
+    ) -> Result<u64, Errno> {
+        let copied = self.copy(req, from, to, length)?;
+        self.core.stats.bytes_copied.add(copied);
+        Ok(copied)
     }
 
     fn fallocate(

@@ -27,6 +27,8 @@ const BUDGET: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Quota {
     known: Mutex<Option<Known>>,
+    /// Whoever asks the masters.
+    asking: Mutex<()>,
     /// Bytes written here since then.
     written: AtomicU64,
 }
@@ -42,6 +44,26 @@ impl Quota {
     pub(super) fn wrote(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
+
+    /// What is known, and whether that is good enough.
+    fn known(&self, quota: u64) -> (u64, bool) {
+        let Some(known) = *self.known.lock() else {
+            return (0, false);
+        };
+        let keep = match quota.saturating_sub(known.used) < quota / NEAR {
+            true => KEEP_NEAR,
+            false => KEEP,
+        };
+        (known.used, known.at.elapsed() < keep)
+    }
+
+    fn learned(&self, used: u64) {
+        self.written.store(0, Ordering::Relaxed);
+        *self.known.lock() = Some(Known {
+            at: Instant::now(),
+            used,
+        });
+    }
 }
 
 impl Mount {
@@ -51,10 +73,8 @@ impl Mount {
         if quota == 0 {
             return Ok(());
         }
-        match self
-            .used(quota)
-            .saturating_add(self.quota.written.load(Ordering::Relaxed))
-        {
+        let written = || self.quota.written.load(Ordering::Relaxed);
+        match self.used(quota).saturating_add(written()) {
             used if used >= quota => Err(Errno::ENOSPC),
             _ => Ok(()),
         }
@@ -63,18 +83,13 @@ impl Mount {
     /// What the collection takes, as the masters said last. Whoever comes while somebody asks
     /// goes by the old answer.
     fn used(&self, quota: u64) -> u64 {
-        let Some(mut known) = self.quota.known.try_lock() else {
-            return 0;
-        };
-        let keep = match *known {
-            Some(known) if quota.saturating_sub(known.used) < quota / NEAR => KEEP_NEAR,
-            _ => KEEP,
-        };
-        if let Some(known) = *known
-            && known.at.elapsed() < keep
-        {
-            return known.used;
+        let (used, is_good) = self.quota.known(quota);
+        if is_good {
+            return used;
         }
+        let Some(_asking) = self.quota.asking.try_lock() else {
+            return used;
+        };
         let (core, config) = (&self.core, &self.core.config);
         let asked = core.remote.filer.statistics(
             &config.collection,
@@ -88,17 +103,37 @@ impl Mount {
                     true => seen.logical_used_size,
                     false => seen.used_size,
                 };
-                self.quota.written.store(0, Ordering::Relaxed);
-                *known = Some(Known {
-                    at: Instant::now(),
-                    used,
-                });
+                self.quota.learned(used);
                 used
             }
             Err(error) => {
                 tracing::warn!(%error, "the collection's size is not known");
-                known.map_or(0, |known| known.used)
+                used
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_kept_and_shorter_so_near_the_limit() {
+        let quota = Quota::default();
+        assert_eq!(quota.known(1000), (0, false), "nobody was asked");
+        quota.wrote(10);
+        quota.learned(500);
+        assert_eq!(quota.written.load(Ordering::Relaxed), 0);
+        assert_eq!(quota.known(1000), (500, true));
+        let old = |age: Duration, used| Known {
+            at: Instant::now().checked_sub(age).unwrap(),
+            used,
+        };
+        let between = Duration::from_secs(10);
+        *quota.known.lock() = Some(old(between, 500));
+        assert_eq!(quota.known(1000), (500, true));
+        *quota.known.lock() = Some(old(between, 950));
+        assert_eq!(quota.known(1000), (950, false), "but it is what is gone by");
     }
 }

@@ -96,6 +96,24 @@ impl Mount {
         Ok(())
     }
 
+    /// Takes bytes that do not come from the kernel.
+    pub(super) fn write_copied(
+        &self,
+        ctx: &Context<'_>,
+        file: &File,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Errno> {
+        self.has_room()?;
+        self.prepare(ctx, file, false)?;
+        file.dirty
+            .write(ctx, offset, bytes)
+            .map_err(|error| self.core.write_failed(file.node, &error))?;
+        self.quota.wrote(bytes.len() as u64);
+        file.wrote(SystemTime::now(), None, false);
+        Ok(())
+    }
+
     /// Sets the length of a file, without saving it.
     pub(super) fn truncate(
         &self,
@@ -154,10 +172,14 @@ impl Mount {
         if offset >= end {
             return Ok(());
         }
+        // What is a hole stays one.
+        let data = self.data_within(ctx, file, offset..end)?;
         self.prepare(ctx, file, false)?;
-        file.dirty
-            .zero(ctx, offset, end)
-            .map_err(|error| self.core.write_failed(file.node, &error))?;
+        for range in data {
+            file.dirty
+                .zero(ctx, range.start, range.end)
+                .map_err(|error| self.core.write_failed(file.node, &error))?;
+        }
         file.wrote(SystemTime::now(), None, false);
         Ok(())
     }
@@ -183,6 +205,16 @@ impl Mount {
         }
     }
 
+    /// close(2) when nobody waits for the bytes: tells what an upload has failed with before. RELEASE,
+    /// which the kernel sends with the last close and does not wait for, saves them.
+    pub(super) fn flush_later(&self, handle: u64) -> Result<(), Errno> {
+        let handle = self.files.find(handle)?;
+        match handle.file.dirty.take_error() {
+            Some(error) => Err(self.core.write_failed(handle.file.node, &error)),
+            None => Ok(()),
+        }
+    }
+
     /// The last descriptor of a handle is closed: what no flush has saved is saved now.
     pub(super) fn save_released(&self, file: &File) {
         if !file.is_changed() || file.dirty.is_clean() {
@@ -202,7 +234,7 @@ impl Mount {
     }
 
     /// The length with what was written.
-    fn size_of(&self, file: &File) -> Result<u64, Errno> {
+    pub(super) fn size_of(&self, file: &File) -> Result<u64, Errno> {
         // Both under one lock: a save gives the length to the entry before it takes it from the
         // changes, and in between it must not be missed.
         let tree = self.core.tree.read();

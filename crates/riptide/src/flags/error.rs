@@ -62,6 +62,20 @@ pub enum FlagError {
         /// What it is called in the usage text.
         name: &'static str,
     },
+    /// Options of mount(8) with a quote that is not closed.
+    #[error("the mount options {options:?} end inside quotes")]
+    OpenQuote {
+        /// All of them.
+        options: String,
+    },
+    /// The first column of fstab and an option that contradict each other.
+    #[error("the source {source_word:?} and the option {option} name two things to mount")]
+    TwoSources {
+        /// The first column.
+        source_word: String,
+        /// The option.
+        option: &'static str,
+    },
     /// A file given by `-options` that cannot be read.
     #[error("flag -options: cannot read {}: {reason}", path.display())]
     OptionsFile {

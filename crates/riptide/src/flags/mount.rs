@@ -3,8 +3,6 @@
 use crate::flags::logging::LOGGING;
 use crate::flags::{Flag, Section};
 
-const NO_LATER: &str = "close waits until everything is stored";
-const NO_DLM: &str = "locks are kept by the kernel of each machine in this version";
 const GO_ONLY: &str = "it belongs to the Go program";
 const NO_PEERS: &str = "chunks are not shared between mounts in this version";
 const NO_FABRIC: &str = "the fabric is off";
@@ -63,6 +61,7 @@ pub static POINT: Section = Section {
             .default("022")
             .help("Octal mask for the modes of the cache folders."),
         Flag::switch("readOnly").help("Mount read-only: whatever would change something fails with EROFS."),
+        Flag::switch("noexec").help("Let no file of the mount be executed.").ours(),
         Flag::text("volumeName").help("Name of the mount in mount and df, instead of the filers and the folder."),
         Flag::switch("disableXAttr").help("Answer ENOTSUP for every extended attribute."),
         Flag::text("localSocket")
@@ -126,6 +125,10 @@ pub static METADATA: Section = Section {
             .help("Seconds after which the listing of an idle folder is dropped; 0 keeps it."),
         Flag::switch("posix.dirNLink")
             .help("Report 2 plus the number of subfolders as the link count of a folder, at one listing a stat."),
+        Flag::one_of("atime", &["off", "relative"])
+            .default("off")
+            .help("Whether reading a file changes its time of last access at the filer: off, or relative, which keeps the first read after a change and one a day.")
+            .ours(),
         Flag::switch("cacheSymlink").help("Let the kernel cache the targets of symbolic links."),
     ],
 };
@@ -219,14 +222,11 @@ pub static WRITING: Section = Section {
         ),
         Flag::int("metadataFlushSeconds", 0, MANY)
             .default("120")
-            .help("Seconds after which the metadata of an open file is saved; 0 turns it off.")
-            .ignored(NO_LATER),
+            .help("Seconds after which what was written to a file that stays open is saved in its entry, so that volume.fsck does not take its chunks for garbage; 0 turns it off."),
         Flag::switch("writebackCache")
-            .help("Let close return before data is uploaded.")
-            .ignored(NO_LATER),
+            .help("Let close return before data is uploaded: a failure after it is only logged, and a mount that is killed loses what was closed a moment before. fsync waits as always."),
         Flag::switch("dlm")
-            .help("Lock files across mounts.")
-            .ignored(NO_DLM),
+            .help("Have locks of flock and fcntl hold across mounts: the filer that owns the file keeps them. Unlike weed, a file is not locked as a whole while one mount writes it: what several write is merged."),
     ],
 };
 

@@ -89,6 +89,9 @@ mod tests {
             chunk_bytes: 1 << 21,
             concurrent_writers: 128,
             swap_dir: cache_dir.to_owned(),
+            save_later: false,
+            shared_locks: false,
+            flush_every: Duration::ZERO,
             write_buffer_mib: 0,
         }
     }

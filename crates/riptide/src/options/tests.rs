@@ -26,6 +26,7 @@ fn sample(name: &str) -> Option<&'static str> {
         "umask" => "077",
         "readRetryTime" => "7s",
         "volumeServerAccess" => "filerProxy",
+        "atime" => "relative",
         "concurrentReaders" => "3",
         "metricsIp" => "::1",
         "rdma.sidecar" => "a:1,[::1]:2",

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use fuse::{Errno, Session, SessionConfig, UnmountError, Unmounter};
 
 use crate::assemble::{Assembled, KernelNumbers, Over, assemble};
+use crate::lifecycle::background::Detached;
 use crate::lifecycle::{MountPoint, Signals, check_cache_dir, check_fuse, systemd};
 use crate::options::MountOptions;
 use crate::server::StatsServer;
@@ -74,6 +75,9 @@ fn serve(
     std::fs::metadata(dir).with_context(|| format!("the root of {}", dir.display()))?;
     tracing::info!(dir = %dir.display(), source = assembled.source, "mounted");
     systemd::ready(&format!("serving {}", dir.display()));
+    if let Some(detached) = Detached::this() {
+        detached.ready().context("going into the background")?;
+    }
     session.wait();
     systemd::stopping();
     ending.abort();
@@ -95,6 +99,7 @@ fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfi
         source: assembled.source.clone(),
         subtype: "seaweedfs".to_owned(),
         read_only: options.point.read_only,
+        no_exec: options.point.no_exec,
         allow_other: options.point.allow_others,
         default_permissions: options.point.default_permissions,
         max_background: options.kernel.max_background,
@@ -102,6 +107,7 @@ fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfi
         read_ahead_kb: options.kernel.read_ahead_kb,
         max_threads: options.kernel.max_threads,
         async_dio: options.kernel.async_dio,
+        remote_locks: options.data.shared_locks,
         cache_symlinks: options.metadata.cache_symlinks,
         observer: Some(Arc::new(move |operation: &str, took, result| {
             count(&stats, operation, took, result);
