@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::latency::Durations;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxFlags, open, stat, statx};
 use rustix::io::Errno;
-use stats::Histogram;
 
 use crate::{Error, File, Latencies};
 
@@ -46,18 +46,18 @@ pub fn walk(dir: &Path, expected: usize) -> Result<Duration, Error> {
 /// # Errors
 /// When one is not there or has another size.
 pub fn stat_all(root: &Path, files: &[&File]) -> Result<Latencies, Error> {
-    let histogram = Histogram::new();
+    let durations = Durations::default();
     let begin = Instant::now();
     for file in files {
         let path = root.join(&file.path);
         let start = Instant::now();
         let found: Stat = stat(&path).map_err(Error::io("stat", &path))?;
-        histogram.record(start.elapsed());
+        durations.record(start.elapsed());
         expect_size(file, root, found.st_size.cast_unsigned())?;
     }
     Ok(Latencies {
         elapsed: begin.elapsed(),
-        each: histogram.snapshot(),
+        each: durations.sorted(),
     })
 }
 
@@ -72,18 +72,18 @@ pub fn forced_getattr(root: &Path, file: &File, times: usize) -> Result<Latencie
     let path = root.join(&file.path);
     let handle = open(&path, OFlags::PATH, Mode::empty()).map_err(Error::io("open", &path))?;
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-    let histogram = Histogram::new();
+    let durations = Durations::default();
     let begin = Instant::now();
     for _ in 0..times {
         let start = Instant::now();
         let found = statx(&handle, "", flags, StatxFlags::BASIC_STATS)
             .map_err(Error::io("statx", &path))?;
-        histogram.record(start.elapsed());
+        durations.record(start.elapsed());
         expect_size(file, root, found.stx_size)?;
     }
     Ok(Latencies {
         elapsed: begin.elapsed(),
-        each: histogram.snapshot(),
+        each: durations.sorted(),
     })
 }
 
@@ -93,13 +93,13 @@ pub fn forced_getattr(root: &Path, file: &File, times: usize) -> Result<Latencie
 /// # Errors
 /// When one is there, or the answer is anything but "no such file".
 pub fn missing_lookup(dir: &Path, times: usize, seed: u64) -> Result<Latencies, Error> {
-    let histogram = Histogram::new();
+    let durations = Durations::default();
     let begin = Instant::now();
     for i in 0..times {
         let path = dir.join(format!("missing-{seed:x}-{i}"));
         let start = Instant::now();
         let found = statx(CWD, &path, AtFlags::empty(), StatxFlags::BASIC_STATS);
-        histogram.record(start.elapsed());
+        durations.record(start.elapsed());
         match found {
             Err(Errno::NOENT) => {}
             Err(other) => return Err(Error::io("look up", &path)(other)),
@@ -108,7 +108,7 @@ pub fn missing_lookup(dir: &Path, times: usize, seed: u64) -> Result<Latencies, 
     }
     Ok(Latencies {
         elapsed: begin.elapsed(),
-        each: histogram.snapshot(),
+        each: durations.sorted(),
     })
 }
 
@@ -144,7 +144,7 @@ mod tests {
     fn every_file_is_asked_for_and_a_wrong_size_is_found() {
         let (dir, tree) = written(8, 10);
         let done = stat_all(dir.path(), &tree.many()).unwrap();
-        assert_eq!(done.each.count(), 40);
+        assert_eq!(done.count(), 40);
         let other = Tree::new(9, 10);
         let found = stat_all(dir.path(), &[other.big()]);
         assert!(matches!(found, Err(Error::WrongSize { found: 8, .. })));
@@ -154,13 +154,13 @@ mod tests {
     fn attributes_are_asked_as_often_as_told() {
         let (dir, tree) = written(8, 1);
         let done = forced_getattr(dir.path(), tree.big(), 9).unwrap();
-        assert_eq!(done.each.count(), 9);
+        assert_eq!(done.count(), 9);
     }
 
     #[test]
     fn a_name_that_is_there_is_not_missing() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(missing_lookup(dir.path(), 5, 1).unwrap().each.count(), 5);
+        assert_eq!(missing_lookup(dir.path(), 5, 1).unwrap().count(), 5);
         fs::write(dir.path().join("missing-2-3"), "").unwrap();
         assert!(matches!(
             missing_lookup(dir.path(), 5, 2),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-use stats::Histogram;
+use crate::latency::Durations;
 
 use crate::buffer::Buffer;
 use crate::pattern::mix;
@@ -30,7 +30,7 @@ pub fn random(
             found: file.size,
         });
     }
-    let histogram = Histogram::new();
+    let durations = Durations::default();
     let one = |reader: usize| -> Result<(), Error> {
         let handle = file.open(root, Caching::Direct)?;
         let mut buffer = Buffer::new(BLOCK as usize);
@@ -40,7 +40,7 @@ pub fn random(
             let offset = place % blocks * BLOCK;
             let start = Instant::now();
             file.read(root, &handle, offset, buffer.bytes())?;
-            histogram.record(start.elapsed());
+            durations.record(start.elapsed());
             file.check(root, offset, buffer.bytes())?;
         }
         Ok(())
@@ -60,7 +60,7 @@ pub fn random(
     }
     Ok(Latencies {
         elapsed: start.elapsed(),
-        each: histogram.snapshot(),
+        each: durations.sorted(),
     })
 }
 
@@ -77,7 +77,7 @@ mod tests {
         let (dir, tree) = written(1 << 20, 1);
         for readers in [1, 4] {
             let done = random(dir.path(), tree.big(), readers, 50, 7).unwrap();
-            assert_eq!(done.each.count(), 50 * readers as u64);
+            assert_eq!(done.count(), 50 * readers);
             assert!(done.quantile_us(0.5) > 0.0);
             assert!(done.quantile_us(0.5) <= done.quantile_us(0.99));
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use stats::Histogram;
+use crate::latency::Durations;
 
 use crate::buffer::Buffer;
 use crate::{Caching, Error, File, Latencies};
@@ -14,14 +14,14 @@ use crate::{Caching, Error, File, Latencies};
 /// # Errors
 /// When one cannot be read, is longer than planned, or a byte is wrong.
 pub fn open_read_close(root: &Path, files: &[File]) -> Result<Latencies, Error> {
-    let histogram = Histogram::new();
+    let durations = Durations::default();
     let largest = files.iter().map(|file| file.size).max().unwrap_or(0);
     let mut buffer = Buffer::new(usize::try_from(largest).unwrap_or(usize::MAX) + 1);
     let begin = Instant::now();
     for file in files {
         let start = Instant::now();
         let size = read_whole(root, file, buffer.bytes())?;
-        histogram.record(start.elapsed());
+        durations.record(start.elapsed());
         if size as u64 != file.size {
             return Err(Error::WrongSize {
                 path: root.join(&file.path),
@@ -33,7 +33,7 @@ pub fn open_read_close(root: &Path, files: &[File]) -> Result<Latencies, Error> 
     }
     Ok(Latencies {
         elapsed: begin.elapsed(),
-        each: histogram.snapshot(),
+        each: durations.sorted(),
     })
 }
 
@@ -62,7 +62,7 @@ mod tests {
     fn each_file_is_one_sample() {
         let (dir, tree) = written(8, 25);
         let done = open_read_close(dir.path(), tree.small()).unwrap();
-        assert_eq!(done.each.count(), 25);
+        assert_eq!(done.count(), 25);
         assert!(done.per_second() > 0.0);
     }
 

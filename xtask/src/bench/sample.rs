@@ -36,7 +36,7 @@ impl Sample<'_> {
         clocks.since(self.mount.id(), &self.bench.servers)
     }
 
-    /// Throughput, CPU time of the mount and of all, share of checking.
+    /// Throughput, CPU time of the mount, of it and all servers, and of the reader, share of checking.
     pub(crate) fn sequential(&self, caching: Caching) -> Result<Vec<f64>> {
         let clocks = self.clocks()?;
         let stream = sequential(&self.root(), self.bench.tree.big(), caching)?;
@@ -44,7 +44,8 @@ impl Sample<'_> {
         Ok(vec![
             stream.mb_per_second(),
             cost.mount.as_secs_f64() / stream.gib(),
-            cost.total().as_secs_f64() / stream.gib(),
+            cost.serving().as_secs_f64() / stream.gib(),
+            cost.reader.as_secs_f64() / stream.gib(),
             stream.checking.as_secs_f64() / stream.elapsed.as_secs_f64() * 100.0,
         ])
     }
@@ -58,7 +59,7 @@ impl Sample<'_> {
         let done = random(&self.root(), big, 1, self.operations, self.round)?;
         let cost = self.cost_since(clocks)?;
         let sent = written(sender)? - sent;
-        let reads = done.each.count() as f64;
+        let reads = done.count() as f64;
         Ok(vec![
             done.quantile_us(0.5),
             done.quantile_us(0.99),
@@ -76,7 +77,7 @@ impl Sample<'_> {
         let cost = self.cost_since(clocks)?;
         Ok(vec![
             done.per_second(),
-            cost.mount.as_secs_f64() * 1e6 / done.each.count() as f64,
+            cost.mount.as_secs_f64() * 1e6 / done.count() as f64,
         ])
     }
 

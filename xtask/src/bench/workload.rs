@@ -59,11 +59,17 @@ pub(crate) static WORKLOADS: &[Workload] = &[
             .bar(2.0),
             row(
                 "seq-buffered-cpu-all",
-                "— CPU of mount, reader and servers",
+                "— CPU of mount, sidecar and servers",
                 "s/GiB",
                 Better::Lower,
             )
             .fabric(2.0, 2.0),
+            row(
+                "seq-buffered-cpu-reader",
+                "— CPU of the reader, checking included",
+                "s/GiB",
+                Better::Lower,
+            ),
             row(
                 "seq-buffered-check",
                 "— share of the time spent checking bytes",
@@ -93,11 +99,17 @@ pub(crate) static WORKLOADS: &[Workload] = &[
             .bar(2.0),
             row(
                 "seq-direct-cpu-all",
-                "— CPU of mount, reader and servers",
+                "— CPU of mount, sidecar and servers",
                 "s/GiB",
                 Better::Lower,
             )
             .fabric(2.0, 2.0),
+            row(
+                "seq-direct-cpu-reader",
+                "— CPU of the reader, checking included",
+                "s/GiB",
+                Better::Lower,
+            ),
             row(
                 "seq-direct-check",
                 "— share of the time spent checking bytes",
