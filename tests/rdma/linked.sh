@@ -88,13 +88,30 @@ reading() {
     for file in "$DIR/files/$1"/*; do
         [[ ! -e $DIR/enough ]] || return 0
         began=$SECONDS status=0
-        timeout -k 5 $((2 * BOUND)) cat "$DIR/mnt/$1/${file##*/}" >$DIR/got 2>>$DIR/reader.log || status=$?
+        if [[ ${file##*/} == b ]]; then
+            slowly "$DIR/mnt/$1/b" >$DIR/got || status=$?
+        else
+            bounded cat "$DIR/mnt/$1/${file##*/}" >$DIR/got || status=$?
+        fi
         if [[ $status == 0 ]]; then
             cmp -s $DIR/got "$file" && status=right || status=wrong
         else
             cmp -s -n "$(size_of $DIR/got)" $DIR/got "$file" && status=failed || status=wrong
         fi
         echo "$status $((SECONDS - began)) ${file##*/}" >>$DIR/report
+    done
+}
+bounded() { timeout -k 5 $((2 * BOUND)) "$@" 2>>$DIR/reader.log; }
+# Reads a file with pauses, so that a fault comes in the middle of it.
+slowly() { in_parts <"$1"; }
+in_parts() {
+    local before
+    : >$DIR/part
+    while before=$(size_of $DIR/part); do
+        bounded dd bs=1M count=1 >>$DIR/part || return
+        [[ $(size_of $DIR/part) -gt $before ]] || break
+        tail -c +$((before + 1)) $DIR/part
+        sleep 0.2
     done
 }
 # Whether the background has read that many files.
