@@ -2,6 +2,7 @@
 # Runs the tests that need RDMA, in virtual machines with a soft-RoCE device (tools/rdma-vm): those
 # of one host in one VM, those of two hosts in two with a cable between them.
 #   test-rdma.sh            everything
+#   test-rdma.sh PART       one_host, mounted, linked or two_hosts
 #   test-rdma.sh bench      needles read over RDMA beside what perftest does; judges nothing
 #   test-rdma.sh smoke      one VM and a few tests, as part of `make test`; where the
 #                           machine cannot run it, says so and succeeds
@@ -30,6 +31,11 @@ main() {
             linked
             two_hosts
             ;;
+        one_host | mounted | linked | two_hosts)
+            why=$(impossible) && die "$why"
+            prepare
+            "$1"
+            ;;
         smoke)
             if why=$(impossible); then
                 say "LEFT OUT, the RDMA tests in a virtual machine: $why"
@@ -50,7 +56,7 @@ main() {
             cargo build --quiet --package riptide
             "$VM" --timeout 900 -- tests/rdma/bench.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
             ;;
-        *) die "no part $1: all (default), bench or smoke" ;;
+        *) die "no part $1: all (default), one_host, mounted, linked, two_hosts, smoke or bench" ;;
     esac
 }
 
@@ -96,6 +102,7 @@ install() {
 prepare() {
     say "building"
     cargo build --quiet --package verbs --examples
+    cargo build --quiet --package riptide
     binary=$(cargo test --package verbs --test rdma --no-run --message-format json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*\/rdma-[^"]*\)".*/\1/p' | tail -n1)
     [[ -x $binary ]] || { cargo test --package verbs --test rdma --no-run; die "no test binary"; }
@@ -109,7 +116,6 @@ in_vm() {
 # A real cluster, sidecar and mount in one VM.
 mounted() {
     say "one virtual machine: files through a mount"
-    cargo build --quiet --package riptide
     "$VM" --timeout 900 -- tests/rdma/mount.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
 }
 
