@@ -3,7 +3,7 @@
 #   - pjdfstest on a Riptide mount, and on a stock `weed mount`, whose result is printed to
 #     compare with
 #   - random operations on files (tests/e2e/tests/exercise.rs): STEPS of them (default 100,000)
-#     with each of SEEDS seeds (default 10) in each of five ways
+#     with each of SEEDS seeds (default 10, from FIRST on) in each of five ways
 #   - fsx, another program that does such things: OPS operations (default 10,000) with three
 #     seeds in three modes
 # usage: scripts/conformance.sh [pjdfstest | exercise | fsx]...   all of them when none is named
@@ -23,7 +23,7 @@ pjdfstest() { e2e conformance:: --include-ignored --test-threads=1; }
 
 exercise() {
     RIPTIDE_EXERCISE_STEPS=${STEPS:-100000} RIPTIDE_EXERCISE_SEEDS=${SEEDS:-10} \
-        e2e exercise:: --test-threads=2
+        RIPTIDE_EXERCISE_FIRST=${FIRST:-1} e2e exercise:: --test-threads=2
 }
 
 fsx() { scripts/fsx.sh; }

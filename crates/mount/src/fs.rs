@@ -27,7 +27,7 @@ use writer::Writer;
 use crate::config::MountConfig;
 use crate::files::Files;
 use crate::follow::Follower;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Gate, Turn, Turns};
 use crate::handles::Handles;
 use crate::invalidate::Invalidator;
 use crate::list::DirHandle;
@@ -98,6 +98,7 @@ impl Mount {
             root: Mutex::new(config.root),
             files: Files::new(writer),
             gate: Gate::default(),
+            amending: Turns::default(),
             links: Turn::default(),
             locks: Locks::new(),
             touched: Mutex::default(),

@@ -21,6 +21,7 @@ mod operations;
 mod options;
 mod protected;
 mod read_only;
+mod reference;
 mod remote;
 mod semantics;
 mod sidecar;
