@@ -83,11 +83,17 @@ impl Files {
 
     /// One handle more.
     pub(crate) fn open(&self, node: NodeId, path: impl FnOnce() -> String) -> Arc<File> {
+        if let Some(file) = self.open.write().get(&node) {
+            file.handles.fetch_add(1, Ordering::Relaxed);
+            return Arc::clone(file);
+        }
+        // While nothing is locked here: `path` asks the tree, and who holds the tree looks for files.
+        let path = path();
         let mut open = self.open.write();
         let file = open.entry(node).or_insert_with(|| {
             Arc::new(File {
                 node,
-                dirty: self.writer.file(path()),
+                dirty: self.writer.file(path),
                 turn: Turn::default(),
                 changed: AtomicBool::new(false),
                 seeding: Turn::default(),

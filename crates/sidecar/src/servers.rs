@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[serde(rename_all = "PascalCase")]
 pub struct Status {
     /// In the order of the flag `-dir`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub disk_statuses: Vec<Disk>,
     /// Volumes, without erasure coded ones.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub volumes: Vec<Volume>,
 }
 
@@ -121,6 +121,15 @@ impl Volume {
     }
 }
 
+/// Go writes a list that nothing was ever put into as null: a server without volumes does.
+fn null_is_empty<'de, D, T>(source: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(source)?.unwrap_or_default())
+}
+
 fn holds_any(names: fs::ReadDir, volumes: &[&Volume]) -> bool {
     let stems: std::collections::HashSet<String> = volumes.iter().map(|v| v.stem()).collect();
     names.flatten().any(|entry| {
@@ -159,6 +168,14 @@ mod tests {
         assert!(status.folders().is_err());
         fs::write(dir.path().join("c_7.dat"), "").unwrap();
         assert_eq!(status.folders().unwrap(), [dir.path()]);
+    }
+
+    #[test]
+    fn a_server_without_volumes_is_one() {
+        let text = r#"{"DiskStatuses":[{"dir":"/data"}],"Version":"8000GB 4.48","Volumes":null}"#;
+        let status: Status = serde_json::from_str(text).unwrap();
+        assert_eq!(status.volumes, []);
+        assert_eq!(status.disk_statuses.len(), 1);
     }
 
     #[test]

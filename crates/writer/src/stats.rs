@@ -24,7 +24,7 @@ pub struct WriterStats {
 impl Export for WriterStats {
     fn export(&self, to: &mut dyn Exporter) {
         for (name, help, counter) in [
-            ("write_bytes", "Bytes that programs wrote.", &self.bytes),
+            ("writer_bytes", "Bytes that programs wrote.", &self.bytes),
             ("write_chunks", "Chunks stored.", &self.chunks),
             (
                 "write_failures",
