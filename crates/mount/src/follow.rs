@@ -77,7 +77,7 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
                 Err(_) => {
                     held.take()
                         .into_iter()
-                        .for_each(|event| apply(&core, event));
+                        .for_each(|event| apply(&core, event, None));
                     continue;
                 }
             }
@@ -98,7 +98,7 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
             _ => false,
         };
         if !replaces && let Some(event) = held.take() {
-            apply(&core, event);
+            apply(&core, event, None);
         }
         match notice {
             None => return,
@@ -106,8 +106,8 @@ async fn follow(core: Arc<Core>, since_ns: i64) {
                 held = Some(*event);
             }
             Some(Notice::Event(event)) => {
-                held = None;
-                apply(&core, *event);
+                let replaced = held.take().and_then(|removal| removal.old);
+                apply(&core, *event, replaced.as_ref());
             }
             Some(Notice::Alive { .. }) => {}
             Some(Notice::Lost { reason }) => {
@@ -144,7 +144,8 @@ fn is_replaced(removal: &Event, next: &Event) -> bool {
     *directory == removal.directory && new.name == old.name
 }
 
-fn apply(core: &Core, event: Event) {
+/// Applies an event; `replaced` is the entry that was removed for it, if that was told apart.
+fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
     let lag = now.saturating_sub(event.ts_ns).max(0);
@@ -159,6 +160,8 @@ fn apply(core: &Core, event: Event) {
         event.new_parent_path
     };
     let ours = event.signatures.contains(&core.signature);
+    let removed = event.old.as_ref().filter(|_| event.new.is_none());
+    let unlinked = removed.or(replaced).map(|entry| entry.hard_link_id.clone());
     let moved = Moved {
         old: event.old.map(|old| Placed {
             directory: event.directory,
@@ -167,6 +170,7 @@ fn apply(core: &Core, event: Event) {
         new: event.new.and_then(|new| placed(core, new_directory, new)),
         ts_ns: event.ts_ns,
         same_clock: event.own,
+        unlinked: unlinked.filter(|id| !id.is_empty()),
         ours,
     };
     core.change(|tree| tree.apply(moved));

@@ -25,7 +25,7 @@ use writer::Writer;
 use crate::config::MountConfig;
 use crate::files::Files;
 use crate::follow::Follower;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Gate, Turn, Turns};
 use crate::handles::Handles;
 use crate::invalidate::Invalidator;
 use crate::list::DirHandle;
@@ -95,6 +95,7 @@ impl Mount {
             root: Mutex::new(config.root),
             files: Files::new(writer),
             gate: Gate::default(),
+            amending: Turns::default(),
             links: Turn::default(),
             touched: Mutex::default(),
             config,

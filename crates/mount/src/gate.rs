@@ -23,6 +23,26 @@ impl Turn {
     }
 }
 
+/// One at a time for each of many things, told apart by number. Two of them may share a turn, so
+/// nobody takes a second one while holding one.
+#[derive(Debug)]
+pub(crate) struct Turns([Turn; TURNS]);
+
+/// Far more than there are threads that could meet in one by chance.
+const TURNS: usize = 64;
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Turn::default()))
+    }
+}
+
+impl Turns {
+    pub(crate) fn of(&self, number: u64) -> &Turn {
+        &self.0[(number % TURNS as u64) as usize]
+    }
+}
+
 /// Many who use paths, or one who changes what paths mean.
 #[derive(Debug, Default)]
 pub(crate) struct Gate(RwLock<()>);

@@ -50,6 +50,7 @@ impl Core {
     ) -> Result<(), Errno> {
         let Some(file) = file else {
             let Some(amend) = amend else { return Ok(()) };
+            let _turn = self.amending.of(node.0).take(ctx).map_err(stopped)?;
             return match self.save_entry(ctx, node, None, None, amend)? {
                 Saved::Done => Ok(()),
                 Saved::Gone => Err(Errno::ENOENT),

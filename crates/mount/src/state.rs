@@ -13,7 +13,7 @@ use seaweed::{Entry, Kind, pb};
 use crate::attr::attr;
 use crate::config::{MountConfig, RootAttr};
 use crate::files::Files;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Gate, Turn, Turns};
 use crate::invalidate::Invalidator;
 use crate::remote::{Remote, RemoteError};
 use crate::stats::Shared;
@@ -41,6 +41,9 @@ pub(crate) struct Core {
     pub(crate) files: Files,
     /// Directories are renamed while nobody uses the paths below them.
     pub(crate) gate: Gate,
+    /// Attributes of what is not open are changed by reading and writing: by those who ask for it, and by
+    /// whoever stores the times of directories.
+    pub(crate) amending: Turns,
     /// Links of one file are counted by reading and writing.
     pub(crate) links: Turn,
     /// Directories whose times are not stored yet.

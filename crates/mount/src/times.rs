@@ -35,15 +35,24 @@ impl Core {
         if !self.touched.lock().remove(&dir) || dir == NodeId::ROOT {
             return Ok(());
         }
-        let Some(touched) = self.tree.read().touched(dir) else {
-            return Ok(());
+        let (touched, known) = {
+            let tree = self.tree.read();
+            let known = tree.content(dir).map(|content| content.entry.mtime);
+            match (tree.touched(dir), known) {
+                (Some(touched), Some(known)) => {
+                    (Entry::stored_time(touched), Entry::stored_time(known))
+                }
+                _ => return Ok(()),
+            }
         };
         let amend = |entry: &mut pb::Entry| {
             let attributes = entry.attributes.get_or_insert_default();
-            let (seconds, nanos) = Entry::stored_time(touched);
-            if (attributes.mtime, attributes.mtime_ns) < (seconds, nanos) {
-                (attributes.mtime, attributes.mtime_ns) = (seconds, nanos);
-                (attributes.ctime, attributes.ctime_ns) = (seconds, nanos);
+            let mtime = (attributes.mtime, attributes.mtime_ns);
+            // Somebody has set it since, and we have not heard of it yet.
+            let set = mtime != known && (attributes.ctime, attributes.ctime_ns) >= touched;
+            if mtime < touched && !set {
+                (attributes.mtime, attributes.mtime_ns) = touched;
+                (attributes.ctime, attributes.ctime_ns) = touched;
             }
             Ok(())
         };

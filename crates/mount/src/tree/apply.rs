@@ -27,6 +27,9 @@ pub(crate) struct Moved {
     /// Whether that clock is the one that the fences of kept answers were taken from. If not,
     /// nothing says which is newer, and the names are asked for.
     pub(crate) same_clock: bool,
+    /// The hard link group that has lost a name by it, known here or not: that of an entry which
+    /// was removed or replaced.
+    pub(crate) unlinked: Option<Bytes>,
     /// It is our own change: the kernel knows from the answer it was given.
     pub(crate) ours: bool,
 }
@@ -54,6 +57,10 @@ impl Tree {
 
     fn apply_loudly(&mut self, event: Moved) {
         self.seq += 1;
+        // Of our own removal the answer has said how many names are left.
+        if let Some(id) = event.unlinked.as_ref().filter(|_| !event.ours) {
+            self.doubt_links(id);
+        }
         match (event.old.clone(), event.new.clone()) {
             (Some(old), Some((new, entry))) if old != new => {
                 self.apply_rename(&old, &new, entry, &event);
@@ -159,10 +166,22 @@ impl Tree {
         self.set_child(parent, &at.name, kept, node, event.ts_ns);
         if let Some(node) = node {
             if trusted {
+                self.settle_times(node, &entry, event.ts_ns);
                 self.update_node(node, entry);
             } else {
                 self.doubt_node(node);
             }
+        }
+    }
+
+    /// Somebody has set the time of a directory: names that came or went before do not count.
+    fn settle_times(&mut self, node: NodeId, entry: &Entry, ts_ns: i64) {
+        let Some(held) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        let set = held.content.entry.mtime != entry.mtime;
+        if let Some(dir) = held.dir.as_mut().filter(|_| set) {
+            dir.settle(ts_ns);
         }
     }
 

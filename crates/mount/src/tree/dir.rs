@@ -103,6 +103,12 @@ impl Dir {
         self.touched = self.touched.max(Some(UNIX_EPOCH + since));
     }
 
+    /// The entry says all about the time until this moment of the filer's clock.
+    pub(crate) fn settle(&mut self, ts_ns: i64) {
+        let since = Duration::from_nanos(u64::try_from(ts_ns).unwrap_or(0));
+        self.touched = self.touched.filter(|touched| *touched > UNIX_EPOCH + since);
+    }
+
     /// We have removed `name`, at `fence` of the filer's clock.
     pub(crate) fn bury(&mut self, name: &Arc<str>, fence: i64) {
         if self.gone.len() >= RECENT_MAX {

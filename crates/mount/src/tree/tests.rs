@@ -1,6 +1,7 @@
 //! The tree against sequences of answers and events in every order that matters.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use fuse::NodeId;
 use seaweed::{Entry, pb};
@@ -80,6 +81,7 @@ fn event(old: Option<Placed>, new: Option<(Placed, Arc<Entry>)>, ts_ns: i64) -> 
         new,
         ts_ns,
         same_clock: true,
+        unlinked: None,
         ours: false,
     }
 }
@@ -346,6 +348,38 @@ fn hard_links_share_a_node_and_change_together() {
     assert!(tree.node(a.node).unwrap().stale);
     tree.apply(event(Some(at("/", "b")), None, 12));
     assert_eq!(tree.path(a.node).as_deref(), Some("/a"));
+}
+
+#[test]
+fn a_name_that_was_never_looked_for_is_missed_by_its_group_when_it_goes() {
+    let mut tree = tree();
+    let a = learn(&mut tree, ROOT, linked("a", b"group", 2), 10);
+    assert!(!tree.node(a.node).unwrap().stale);
+    tree.apply(Moved {
+        unlinked: Some(bytes::Bytes::from_static(b"group")),
+        ..event(Some(at("/elsewhere", "b")), None, 11)
+    });
+    assert!(tree.node(a.node).unwrap().stale);
+    assert!(!tree.take_told().is_empty(), "the kernel has the old count");
+}
+
+#[test]
+fn a_time_that_somebody_sets_is_newer_than_the_names_before() {
+    let mut tree = tree();
+    let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
+    tree.apply(put("/d", &entry("f", 1), 20));
+    assert!(tree.touched(dir).is_some());
+    let plain = directory("d");
+    tree.apply(rewritten("/", &plain, 21));
+    assert!(tree.touched(dir).is_some(), "the mode, not the time");
+    let set = Arc::new(Entry {
+        mtime: UNIX_EPOCH + Duration::from_secs(7),
+        ..Entry::clone(&plain)
+    });
+    tree.apply(rewritten("/", &set, 22));
+    assert_eq!(tree.touched(dir), None);
+    tree.apply(put("/d", &entry("g", 1), 23));
+    assert!(tree.touched(dir).is_some());
 }
 
 #[test]
