@@ -18,8 +18,8 @@ use crate::device::Undelivered;
 use crate::memory::Mapping;
 use crate::parse::{Message, Operation, parse};
 use crate::reply::Segments;
-use crate::running::{Running, Slot};
-use crate::{Errno, FileSystem, NodeId, Observer, Request};
+use crate::running::{Current, Outcome, Running, Slot};
+use crate::{Errno, FileSystem, NodeId, Observer, Opcode, Request, caller};
 
 mod change;
 mod serve;
@@ -96,7 +96,11 @@ impl<F: FileSystem + ?Sized> Dispatcher<F> {
             return self.take_notice(&message, backend);
         }
         let started = self.observer.is_some().then(Instant::now);
-        scratch.slot.begin(unique);
+        scratch.slot.begin(Current {
+            unique,
+            pid: header.pid,
+            waits_for_lock: opcode == Opcode::SETLKW,
+        });
         let call = Call {
             fs: &*self.fs,
             zeros: &self.zeros,
@@ -138,9 +142,14 @@ impl<F: FileSystem + ?Sized> Dispatcher<F> {
         match message.operation {
             Operation::Forget { count } => forget(message.header.nodeid, count),
             Operation::BatchForget(all) => all.for_each(|(node, count)| forget(node, count)),
-            Operation::Interrupt { unique } if !self.running.interrupt(unique) => {
-                // Not begun yet, or just over: the kernel knows which (see `running`).
-                std::thread::sleep(REQUEUE_PAUSE);
+            Operation::Interrupt { unique } => {
+                let pause = match self.running.interrupt(unique, caller::is_dying) {
+                    Outcome::Raised => return,
+                    Outcome::Alive => LOOK_AGAIN,
+                    // Not begun yet, or just over: the kernel knows which (see `running`).
+                    Outcome::Unknown => REQUEUE_PAUSE,
+                };
+                std::thread::sleep(pause);
                 let _ = backend.reply(message.header.unique, -libc::EAGAIN, &[]);
             }
             _ => {}
@@ -151,6 +160,9 @@ impl<F: FileSystem + ?Sized> Dispatcher<F> {
 /// Time for the thread that has the request to note it, before its interrupt
 /// is queued again.
 const REQUEUE_PAUSE: Duration = Duration::from_micros(50);
+
+/// How often it is looked whether a caller who got a signal has got one that ends it, while it waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// One request while it is served.
 struct Call<'a, F: ?Sized, B> {

@@ -14,6 +14,7 @@
 
 mod abi;
 mod backing;
+mod caller;
 mod config;
 mod device;
 mod dispatch;

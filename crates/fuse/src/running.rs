@@ -10,6 +10,13 @@
 //! answered with EAGAIN, upon which the kernel queues it again as long as the
 //! request is unanswered (and forgets about it otherwise), so it comes back
 //! until either is done.
+//!
+//! The kernel sends one for any signal that has a handler or ends the caller. No
+//! program expects EINTR from a file: databases give up when fsync(2) returns it,
+//! and runtimes send signals to their own threads all the time. So only a caller
+//! who is [dying](crate::caller) is one who has given up; of any other, the
+//! INTERRUPT is queued again after a moment, in case that changes. Who waits for a
+//! lock may be interrupted by any signal, as fcntl(2) says.
 
 use std::io;
 use std::sync::Arc;
@@ -26,16 +33,37 @@ pub(crate) struct Running {
 /// What one worker is at.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    /// 0 between requests; the kernel never uses that number.
-    unique: Mutex<u64>,
+    current: Mutex<Current>,
     interrupt: Interrupt,
+}
+
+/// A request that somebody is at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Current {
+    /// 0 between requests; the kernel never uses that number.
+    pub(crate) unique: u64,
+    /// Thread of the caller, 0 if it is not known.
+    pub(crate) pid: u32,
+    /// Any signal ends it, also one that has a handler.
+    pub(crate) waits_for_lock: bool,
+}
+
+/// What an INTERRUPT comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The request is told.
+    Raised,
+    /// The caller got a signal and lives on.
+    Alive,
+    /// Nobody is at the request: not yet, or not any more.
+    Unknown,
 }
 
 impl Running {
     /// A slot for a new worker.
     pub(crate) fn register(&self) -> io::Result<Arc<Slot>> {
         let slot = Arc::new(Slot {
-            unique: Mutex::new(0),
+            current: Mutex::default(),
             interrupt: Interrupt::new()?,
         });
         self.slots.write().push(Arc::clone(&slot));
@@ -47,9 +75,25 @@ impl Running {
         self.slots.write().retain(|other| !Arc::ptr_eq(other, slot));
     }
 
-    /// Raises the interrupt of a request; false if nobody is at it.
-    pub(crate) fn interrupt(&self, unique: u64) -> bool {
-        self.slots.read().iter().any(|slot| slot.raise(unique))
+    /// Raises the interrupt of a request if its caller has given up; `is_dying` tells.
+    pub(crate) fn interrupt(&self, unique: u64, is_dying: impl FnOnce(u32) -> bool) -> Outcome {
+        let found = {
+            let slots = self.slots.read();
+            slots.iter().find_map(|slot| {
+                let current = *slot.current.lock();
+                (current.unique == unique && unique != 0).then(|| (Arc::clone(slot), current))
+            })
+        };
+        match found {
+            None => Outcome::Unknown,
+            Some((slot, current)) if current.waits_for_lock || is_dying(current.pid) => {
+                match slot.raise(unique) {
+                    true => Outcome::Raised,
+                    false => Outcome::Unknown,
+                }
+            }
+            Some(_) => Outcome::Alive,
+        }
     }
 
     /// Raises every interrupt: the kernel waits for no answer any more.
@@ -62,15 +106,15 @@ impl Running {
 
 impl Slot {
     /// Begins a request.
-    pub(crate) fn begin(&self, unique: u64) {
-        let mut current = self.unique.lock();
+    pub(crate) fn begin(&self, request: Current) {
+        let mut current = self.current.lock();
         self.interrupt.clear();
-        *current = unique;
+        *current = request;
     }
 
     /// Ends it.
     pub(crate) fn end(&self) {
-        *self.unique.lock() = 0;
+        *self.current.lock() = Current::default();
     }
 
     /// Raised when the caller of the current request gives up.
@@ -79,8 +123,8 @@ impl Slot {
     }
 
     fn raise(&self, unique: u64) -> bool {
-        let current = self.unique.lock();
-        let hit = *current == unique && unique != 0;
+        let current = self.current.lock();
+        let hit = current.unique == unique && unique != 0;
         if hit {
             self.interrupt.raise();
         }
@@ -92,21 +136,46 @@ impl Slot {
 mod tests {
     use super::*;
 
+    fn request(unique: u64, pid: u32) -> Current {
+        Current {
+            unique,
+            pid,
+            waits_for_lock: false,
+        }
+    }
+
     #[test]
     fn an_interrupt_hits_its_request_and_not_the_next() {
         let running = Running::default();
         let slot = running.register().unwrap();
-        assert!(!running.interrupt(8), "too early");
-        slot.begin(8);
-        assert!(!running.interrupt(10));
+        let killed = |unique| running.interrupt(unique, |_| true);
+        assert_eq!(killed(8), Outcome::Unknown, "too early");
+        slot.begin(request(8, 1));
+        assert_eq!(killed(10), Outcome::Unknown);
         assert!(!slot.interrupt().is_raised());
-        assert!(running.interrupt(8));
+        assert_eq!(killed(8), Outcome::Raised);
         assert!(slot.interrupt().is_raised());
         slot.end();
-        assert!(!running.interrupt(8), "too late");
-        slot.begin(10);
+        assert_eq!(killed(8), Outcome::Unknown, "too late");
+        slot.begin(request(10, 1));
         assert!(!slot.interrupt().is_raised());
         running.unregister(&slot);
-        assert!(!running.interrupt(10));
+        assert_eq!(killed(10), Outcome::Unknown);
+    }
+
+    #[test]
+    fn who_lives_on_goes_on_waiting_unless_for_a_lock() {
+        let running = Running::default();
+        let slot = running.register().unwrap();
+        slot.begin(request(8, 77));
+        let dying = |pid| pid != 77;
+        assert_eq!(running.interrupt(8, dying), Outcome::Alive);
+        assert!(!slot.interrupt().is_raised());
+        slot.end();
+        slot.begin(Current {
+            waits_for_lock: true,
+            ..request(10, 77)
+        });
+        assert_eq!(running.interrupt(10, dying), Outcome::Raised);
     }
 }

@@ -27,7 +27,7 @@ pub struct Request<'a> {
     pub gid: u32,
     /// Thread of the caller in this process's pid namespace, 0 if outside it.
     pub pid: u32,
-    /// Raised when the caller is killed or interrupted.
+    /// Raised when the caller is killed, or waits for a lock and gets any signal.
     pub interrupt: &'a Interrupt,
 }
 

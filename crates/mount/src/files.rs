@@ -168,7 +168,12 @@ impl File {
         let state = self.state.lock();
         if let Some(wrote) = state.wrote {
             attr.size = self.dirty.size(attr.size);
-            attr.blocks = attr.size.div_ceil(512);
+            // Holes take no space, here as in the entry.
+            let held = self.dirty.bytes().div_ceil(512);
+            attr.blocks = attr
+                .blocks
+                .saturating_add(held)
+                .min(attr.size.div_ceil(512));
             attr.mtime = wrote;
             attr.ctime = attr.ctime.max(wrote);
         }

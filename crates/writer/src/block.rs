@@ -51,6 +51,14 @@ impl Block {
         }
     }
 
+    /// How many bytes are dirty.
+    pub(crate) fn held(&self) -> u64 {
+        match &self.store {
+            Store::Memory(runs) => runs.values().map(|run| run.len() as u64).sum(),
+            Store::Swap(_, ranges) => ranges.iter().map(|(start, end)| end - start).sum(),
+        }
+    }
+
     /// Whether every byte is dirty.
     pub(crate) fn is_full(&self) -> bool {
         let all = (self.start, self.start + self.len as u64);

@@ -82,6 +82,11 @@ impl Dirty {
         self.0.state.lock().size(size)
     }
 
+    /// Bytes that the entry does not have yet. What was written twice may count twice.
+    pub fn bytes(&self) -> u64 {
+        self.0.state.lock().bytes()
+    }
+
     /// Takes `bytes` at `offset`.
     ///
     /// # Errors

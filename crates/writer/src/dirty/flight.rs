@@ -20,7 +20,7 @@ pub(super) struct Flight {
     pub(super) sealed: Arc<Sealed>,
     /// The file was cut here since.
     pub(super) limit: u64,
-    len: usize,
+    pub(super) len: usize,
 }
 
 /// A flush that waits for flights.

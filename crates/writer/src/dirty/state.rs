@@ -60,6 +60,17 @@ impl State {
         self.edit.size(saved)
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        let edits = self.saving.iter().chain([&self.edit]);
+        let stored: u64 = edits
+            .flat_map(|edit| &edit.chunks)
+            .map(|chunk| chunk.size)
+            .sum();
+        let flying: u64 = self.flights.values().map(|flight| flight.len as u64).sum();
+        let held: u64 = self.blocks.values().map(Block::held).sum();
+        stored.saturating_add(flying).saturating_add(held)
+    }
+
     pub(super) fn changed(&mut self) {
         self.version += 1;
         self.shown = None;
