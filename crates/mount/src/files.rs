@@ -81,13 +81,22 @@ impl Files {
         self.open.read().get(&node).cloned()
     }
 
-    /// One handle more.
+    /// One handle more. `path` is asked for while no lock is held here: it takes that of the tree, and
+    /// who has the tree may look for files.
     pub(crate) fn open(&self, node: NodeId, path: impl FnOnce() -> String) -> Arc<File> {
+        let known = self.open.write().get(&node).map(|file| {
+            file.handles.fetch_add(1, Ordering::Relaxed);
+            Arc::clone(file)
+        });
+        if let Some(file) = known {
+            return file;
+        }
+        let path = path();
         let mut open = self.open.write();
         let file = open.entry(node).or_insert_with(|| {
             Arc::new(File {
                 node,
-                dirty: self.writer.file(path()),
+                dirty: self.writer.file(path),
                 turn: Turn::default(),
                 changed: AtomicBool::new(false),
                 seeding: Turn::default(),
