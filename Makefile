@@ -18,7 +18,7 @@ test: ## Runs every test, the end-to-end ones against a real SeaweedFS
 test-rdma: setup ## Runs the RDMA tests in virtual machines with a soft-RoCE device
 	@scripts/test-rdma.sh
 
-conformance: ## Runs pjdfstest, fsx and 100,000 random operations a file (STEPS=, SEEDS=, OPS=)
+conformance: ## Runs pjdfstest, fsx, applications, faults and random operations (STEPS=, SEEDS=, CASES=, OPS=)
 	@scripts/conformance.sh
 
 bench: setup ## Measures side by side with the stock mount

@@ -4,9 +4,14 @@
 #     compare with
 #   - random operations on files (tests/e2e/tests/exercise.rs): STEPS of them (default 100,000)
 #     with each of SEEDS seeds (default 10, from FIRST on) in each of five ways
+#   - random sequences of operations on names and files, against a local file system: CASES of
+#     them (default 1,000)
+#   - programs that people run (tests/e2e/tests/applications), with large jobs
+#   - servers that restart, clean up or are full under programs that write
 #   - fsx, another program that does such things: OPS operations (default 10,000) with three
 #     seeds in three modes
-# usage: scripts/conformance.sh [pjdfstest | exercise | fsx]...   all of them when none is named
+# usage: scripts/conformance.sh [PART]...   all parts when none is named; they are:
+#        pjdfstest exercise reference applications faults fsx
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,12 +31,28 @@ exercise() {
         RIPTIDE_EXERCISE_FIRST=${FIRST:-1} e2e exercise:: --test-threads=2
 }
 
+reference() { RIPTIDE_REFERENCE_CASES=${CASES:-1000} e2e reference:: --test-threads=2; }
+
+applications() {
+    local missing=()
+    for tool in git cargo rsync tar fio stress-ng dbench initdb; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        printf 'conformance: not installed: %s (Debian: git rsync tar fio stress-ng dbench postgresql)\n' "${missing[*]}" >&2
+        return 1
+    fi
+    RIPTIDE_APPLICATIONS=full e2e applications:: --include-ignored --test-threads=1
+}
+
+faults() { e2e faults::writers --include-ignored --test-threads=2; }
+
 fsx() { scripts/fsx.sh; }
 
-[[ $# -gt 0 ]] || set -- pjdfstest exercise fsx
+[[ $# -gt 0 ]] || set -- pjdfstest exercise reference applications faults fsx
 for part in "$@"; do
     case $part in
-    pjdfstest | exercise | fsx) "$part" ;;
+    pjdfstest | exercise | reference | applications | faults | fsx) "$part" ;;
     *)
         printf 'conformance: no part is called %s\n' "$part" >&2
         exit 2

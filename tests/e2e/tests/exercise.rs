@@ -166,6 +166,36 @@ fn threads_that_write_read_sync_and_close_one_file_see_what_they_wrote() {
 }
 
 #[test]
+fn threads_that_make_open_list_and_remove_names_never_wait_for_each_other_forever() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let mount = scene.mount(&[]);
+    let dir = mount.path("/names");
+    fs::create_dir(&dir).unwrap();
+    let rounds = number("RIPTIDE_EXERCISE_STEPS", STEPS) / 5;
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for thread in 0..SHARERS {
+            let (dir, done) = (&dir, &done);
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let path = dir.join(format!("{thread}.{}", round % 20));
+                    fs::write(&path, b"new").unwrap();
+                    assert_eq!(fs::read(&path).unwrap(), b"new");
+                    for entry in fs::read_dir(dir).unwrap() {
+                        // It may be gone by now.
+                        let _ = entry.unwrap().metadata();
+                    }
+                    fs::remove_file(&path).unwrap();
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+    });
+    assert_eq!(done.load(Ordering::Relaxed), SHARERS);
+}
+
+#[test]
 fn records_appended_by_many_handles_at_once_are_all_kept() {
     needs_fuse!();
     let scene = Scene::start();

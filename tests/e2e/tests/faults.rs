@@ -1,9 +1,10 @@
-//! Faults under readers that check every byte: each test makes one happen, shows that it did, and
+//! Faults under readers that check every byte, and under writers: each test makes one happen, shows that it did, and
 //! prints what the readers saw of it. A wrong byte fails the test, wherever it comes from.
 
 mod damage;
 mod servers;
 mod sidecars;
+mod writers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

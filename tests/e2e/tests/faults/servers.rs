@@ -52,7 +52,7 @@ fn a_volume_server_that_restarts_is_not_missed_where_there_is_a_sidecar() {
 }
 
 /// The inodes of the volumes' files: a vacuum replaces them.
-fn inodes(folder: &Path) -> Vec<u64> {
+pub(super) fn inodes(folder: &Path) -> Vec<u64> {
     let found = volumes(&DataDir::new(folder)).unwrap().into_iter();
     let inode = |id| fs::metadata(folder.join(format!("{id}.dat"))).map(|file| file.ino());
     found.filter_map(|volume| inode(volume.id).ok()).collect()
