@@ -30,7 +30,7 @@ pub use proxy::Proxy;
 pub use readers::{Readers, Tally};
 pub use reading::{assert_reads, read_at};
 pub use scene::Scene;
-pub use sidecar::{Sidecar, all_needles, data_folder};
+pub use sidecar::{Sidecar, all_needles, data_folder, put_on_every_server};
 pub use timing::{Bound, eventually};
 
 /// Leaves a test that cannot run here, saying why: mounting needs root and `/dev/fuse`.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use volume::DataDir;
 use volume::inspect::{Inspection, volumes};
 
-use crate::{Scene, riptide};
+use crate::{Scene, noise, riptide};
 
 /// A sidecar by `riptide`; killed when dropped.
 #[derive(Debug)]
@@ -192,6 +192,26 @@ impl Drop for Sidecar {
 pub fn data_folder(cluster: &Cluster, i: usize) -> PathBuf {
     cluster.root().join(format!("volume{i}"))
 }
+
+/// Puts files until each volume server has some: where volumes are made is left to chance.
+///
+/// # Panics
+/// When one of them never gets any.
+pub fn put_on_every_server(scene: &Scene, servers: usize) {
+    for round in 0..ROUNDS {
+        for i in 0..12 {
+            let path = format!("/f{round}.{i}?collection=c{round}");
+            scene.put(&path, &noise(round * 100 + i, 50_000));
+        }
+        if (0..servers).all(|i| !all_needles(&data_folder(&scene.cluster, i)).is_empty()) {
+            return;
+        }
+    }
+    panic!("a server has no needle after {ROUNDS} collections");
+}
+
+/// Collections, each of which gets volumes of its own.
+const ROUNDS: u64 = 20;
 
 /// The ids of all needles that the indexes in a data folder say are there.
 ///

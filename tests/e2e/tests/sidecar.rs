@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cluster::{Cluster, READ_KEY};
 use context::Context;
-use e2e::{Scene, Sidecar, all_needles, data_folder, needs_fuse, noise, read_at, text};
+use e2e::{
+    Scene, Sidecar, all_needles, data_folder, needs_fuse, noise, put_on_every_server, read_at, text,
+};
 use fabric::announce::{Announcement, Endpoints, FOLDER, this_host};
 use fabric::carrier::{Dial, Dialer, DialerConfig};
 use fabric::lane::{Answered, Inbox, Lane};
@@ -179,9 +181,7 @@ fn where_volume_servers_speak_tls_so_does_the_sidecar() {
 #[test]
 fn a_sidecar_passes_reads_on_to_the_one_that_has_the_volume() {
     let scene = Scene::of(Cluster::builder().volume_servers(2));
-    for i in 0..24 {
-        scene.put(&format!("/f{i}"), &noise(i, 50_000));
-    }
+    put_on_every_server(&scene, 2);
     let sidecars = [
         Sidecar::start(&scene, 0, &[]),
         Sidecar::start(&scene, 1, &[]),
@@ -231,9 +231,7 @@ fn a_sidecar_passes_reads_on_to_the_one_that_has_the_volume() {
 #[test]
 fn where_no_lane_leads_a_read_is_passed_on_over_http() {
     let scene = Scene::of(Cluster::builder().volume_servers(2));
-    for i in 0..24 {
-        scene.put(&format!("/f{i}"), &noise(i, 50_000));
-    }
+    put_on_every_server(&scene, 2);
     // The other one's socket is of no use to anybody, and it offers nothing else.
     let socket = scene.path("lonely.sock");
     let flag = format!("-socket={}", socket.display());

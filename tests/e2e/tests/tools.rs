@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::process::{Command, Output};
 
 use cluster::Cluster;
-use e2e::{Scene, Sidecar, all_needles, data_folder, noise, riptide, text};
+use e2e::{Scene, Sidecar, all_needles, data_folder, noise, put_on_every_server, riptide, text};
 use seaweed::FileId;
 use serde_json::Value;
 
@@ -133,9 +133,7 @@ fn a_flipped_bit_is_found_by_name() {
 #[test]
 fn doctor_sees_which_servers_have_a_sidecar_and_over_what_it_is_reached() {
     let scene = Scene::of(Cluster::builder().volume_servers(2).jwt(true));
-    for i in 0..12 {
-        scene.put(&format!("/f{i}"), &noise(i, 20_000));
-    }
+    put_on_every_server(&scene, 2);
     let sidecar = Sidecar::start(&scene, 0, &[]);
     let filer = format!("-filer={}", scene.cluster.filer_http());
     let path = format!("{}/{}", fabric::announce::FOLDER, sidecar.address());
