@@ -119,7 +119,7 @@ impl Tree {
         let Some(dir) = self.dir_mut(parent) else {
             return;
         };
-        if event.old.is_none() {
+        if event.old.is_none() && !event.ours {
             dir.bump(event.ts_ns);
             // The kernel's listing lacks the name, even if a look-up has seen it already.
             dir.generation += 1;
@@ -200,7 +200,9 @@ impl Tree {
             return;
         }
         dir.generation += 1;
-        dir.bump(event.ts_ns);
+        if !event.ours {
+            dir.bump(event.ts_ns);
+        }
         self.told
             .push(Invalidation::Name(parent, Arc::clone(&at.name)));
         self.told.push(Invalidation::Data(parent));
@@ -228,7 +230,9 @@ impl Tree {
         {
             if let Some(dir) = self.dir_mut(parent) {
                 dir.generation += 1;
-                dir.bump(event.ts_ns);
+                if !event.ours {
+                    dir.bump(event.ts_ns);
+                }
             }
             self.told
                 .push(Invalidation::Name(parent, Arc::clone(&old.name)));
@@ -254,7 +258,9 @@ impl Tree {
         }
         if let Some(dir) = self.dir_mut(parent) {
             dir.generation += 1;
-            dir.bump(event.ts_ns);
+            if !event.ours {
+                dir.bump(event.ts_ns);
+            }
         }
         self.told
             .push(Invalidation::Name(parent, Arc::clone(&new.name)));

@@ -97,7 +97,8 @@ impl Dir {
             .any(|(_, ts_ns, changed)| *ts_ns > fence && changed.as_ref() == name)
     }
 
-    /// A name came or went at this moment of the filer's clock.
+    /// A name came or went at this moment of the filer's clock, by somebody else's doing: of our own it
+    /// is known before the event comes, which may be after the time was set.
     pub(crate) fn bump(&mut self, ts_ns: i64) {
         let since = Duration::from_nanos(u64::try_from(ts_ns).unwrap_or(0));
         self.touched = self.touched.max(Some(UNIX_EPOCH + since));

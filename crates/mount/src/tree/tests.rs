@@ -383,6 +383,21 @@ fn a_time_that_somebody_sets_is_newer_than_the_names_before() {
 }
 
 #[test]
+fn a_late_event_of_our_own_does_not_cover_a_time_that_was_set() {
+    let mut tree = tree();
+    let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
+    tree.touch_dir(dir, UNIX_EPOCH + Duration::from_nanos(20));
+    tree.untouch(dir);
+    tree.apply(Moved {
+        ours: true,
+        ..put("/d", &entry("f", 1), 20)
+    });
+    assert_eq!(tree.touched(dir), None);
+    tree.apply(put("/d", &entry("g", 1), 21));
+    assert!(tree.touched(dir).is_some(), "somebody else's");
+}
+
+#[test]
 fn after_a_gap_everything_is_asked_again() {
     let mut tree = tree();
     let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
