@@ -206,12 +206,15 @@ pub fn put_on_every_server(scene: &Scene, servers: usize) {
         if (0..servers).all(|i| !all_needles(&data_folder(&scene.cluster, i)).is_empty()) {
             return;
         }
+        // One that has just started may not be known to the master yet.
+        thread::sleep(PAUSE);
     }
     panic!("a server has no needle after {ROUNDS} collections");
 }
 
 /// Collections, each of which gets volumes of its own.
 const ROUNDS: u64 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The ids of all needles that the indexes in a data folder say are there.
 ///
