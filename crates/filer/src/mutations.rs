@@ -262,29 +262,6 @@ impl Filer {
         .await
     }
 
-    /// Keeps a time of last access, unless the filer finds that it need not be kept.
-    ///
-    /// # Errors
-    /// When no filer could answer, or it is too old to know the call.
-    pub async fn touch_access_time(
-        &self,
-        directory: &str,
-        name: &str,
-        atime_ns: i64,
-    ) -> Result<bool, FilerError> {
-        self.call("TouchAccessTime", |attempt: Attempt| async move {
-            let request = pb::TouchAccessTimeRequest {
-                directory: directory.to_owned(),
-                name: name.to_owned(),
-                client_atime_ns: atime_ns,
-            };
-            let mut client = attempt.client();
-            let answer = attempt.unary(client.touch_access_time(request)).await?;
-            Ok(answer.updated)
-        })
-        .await
-    }
-
     /// One step of the locks that all mounts share.
     ///
     /// # Errors

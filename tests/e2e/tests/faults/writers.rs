@@ -181,36 +181,34 @@ fn sources(scene: &Scene) -> PathBuf {
 #[test]
 fn a_volume_server_that_dies_again_and_again_costs_writers_nothing() {
     needs_fuse!();
-    let mut scene = Scene::start();
-    let mount = scene.mount(&[]);
-    let mut writers = Writers::start(&scene, &mount, 2, 20);
-    for _ in 0..3 {
-        writers.go_on(15);
-        scene.cluster.kill_volume(0).unwrap();
-        thread::sleep(Duration::from_millis(500));
-        scene.cluster.restart_volume(0).unwrap();
-    }
-    writers.go_on(15);
-    let told = writers.stop(&sources(&scene));
-    assert!(
-        told.iter().all(String::is_empty),
-        "{told:?}\n{}",
-        mount.log()
-    );
-    writers.check(&scene, "volume server dies");
+    survive("volume server dies", |cluster| {
+        cluster.kill_volume(0).unwrap();
+        thread::sleep(AWAY);
+        cluster.restart_volume(0).unwrap();
+    });
 }
 
 #[test]
 fn a_filer_that_dies_again_and_again_costs_writers_nothing() {
     needs_fuse!();
+    survive("filer dies", |cluster| {
+        cluster.kill_filer(0).unwrap();
+        thread::sleep(AWAY);
+        cluster.restart_filer(0).unwrap();
+    });
+}
+
+/// How long a killed server is away.
+const AWAY: Duration = Duration::from_millis(500);
+
+/// Lets writers write while `fault` comes three times: none may be told of it, and nothing may be lost.
+fn survive(what: &str, fault: impl Fn(&mut Cluster)) {
     let mut scene = Scene::start();
     let mount = scene.mount(&[]);
     let mut writers = Writers::start(&scene, &mount, 2, 20);
     for _ in 0..3 {
         writers.go_on(15);
-        scene.cluster.kill_filer(0).unwrap();
-        thread::sleep(Duration::from_millis(500));
-        scene.cluster.restart_filer(0).unwrap();
+        fault(&mut scene.cluster);
     }
     writers.go_on(15);
     let told = writers.stop(&sources(&scene));
@@ -219,7 +217,7 @@ fn a_filer_that_dies_again_and_again_costs_writers_nothing() {
         "{told:?}\n{}",
         mount.log()
     );
-    writers.check(&scene, "filer dies");
+    writers.check(&scene, what);
 }
 
 #[test]
