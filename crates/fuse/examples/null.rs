@@ -2,7 +2,7 @@
 //! do, read in the ways that matter, several rounds of each, best and median.
 //!
 //! ```sh
-//! sudo cargo run --release -p fuse --example null
+//! sudo cargo run --release -p fuse --example null [auto|uring|device]
 //! ```
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fuse::SessionConfig;
+use fuse::{SessionConfig, Transport};
 use parking_lot::RwLock;
 use rustix::fs::{Advice, AtFlags, StatxFlags};
 use support::{Kind, MemFs, Mounted, Piece, Random};
@@ -28,10 +28,22 @@ fn main() {
     if !support::can_mount() {
         return;
     }
+    let config = SessionConfig {
+        transport: match std::env::args().nth(1).as_deref() {
+            Some("uring") => Transport::Uring,
+            Some("device") => Transport::Device,
+            _ => Transport::Auto,
+        },
+        ..SessionConfig::default()
+    };
     for delay in [0, 500] {
-        read_ahead(Duration::from_micros(delay));
+        read_ahead(&config, Duration::from_micros(delay));
     }
-    let mounted = Mounted::new(tree());
+    let mounted = Mounted::with(tree(), config);
+    match &mounted.session.negotiated().uring {
+        Ok(()) => println!("over io_uring"),
+        Err(reason) => println!("over /dev/fuse: {reason}"),
+    }
     for name in ["shared", "filled"] {
         let file = open(&mounted, name, libc::O_DIRECT);
         let rates = (0..ROUNDS).map(|_| sequential(&file)).collect();
@@ -54,14 +66,14 @@ fn main() {
 }
 
 /// Sequential reads with windows of several sizes, in turn, of a source that takes `delay`.
-fn read_ahead(delay: Duration) {
+fn read_ahead(config: &SessionConfig, delay: Duration) {
     const SIZES: [u32; 5] = [128, 1024, 2048, 4096, 8192];
     let mut rates = SIZES.map(|_| Vec::new());
     for _ in 0..ROUNDS {
         for (rates, read_ahead_kb) in rates.iter_mut().zip(SIZES) {
             let config = SessionConfig {
                 read_ahead_kb: Some(read_ahead_kb),
-                ..SessionConfig::default()
+                ..config.clone()
             };
             let mut fs = tree();
             fs.delay = delay;

@@ -7,35 +7,59 @@
 
 use std::fs;
 
+use crate::running::Current;
+
+/// Whether whoever called will not use the answer, as far as it can be seen: it
+/// [is dying](is_dying), or it waits for a lock and has got any signal.
+pub(crate) fn has_given_up(request: &Current) -> bool {
+    let Some(status) = status(request.pid) else {
+        return is_dying(request.pid);
+    };
+    ends(&status) || request.waits_for_lock && is_signalled(&status)
+}
+
 /// Whether the thread `pid` has ended or will end instead of using an answer. Of a thread that
 /// cannot be seen from here (0), nothing is known: then it will not.
 pub(crate) fn is_dying(pid: u32) -> bool {
-    if pid == 0 {
-        return false;
-    }
-    match fs::read_to_string(format!("/proc/{pid}/status")) {
-        Ok(status) => ends(&status),
+    match status(pid) {
+        Some(status) => ends(&status),
         // ENOENT and ESRCH: it has ended. Without /proc, nothing is known.
-        Err(_) => fs::exists("/proc/self").unwrap_or(false),
+        None => pid != 0 && fs::exists("/proc/self").unwrap_or(false),
     }
+}
+
+fn status(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/status")).ok()
 }
 
 /// The same of the text of its status file.
 fn ends(status: &str) -> bool {
-    let field = |name: &str| {
-        let mut lines = status.lines();
-        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
-    if field("State").is_some_and(|state| state.trim_start().starts_with(['Z', 'X'])) {
+    if field(status, "State").is_some_and(|state| state.starts_with(['Z', 'X'])) {
         return true;
     }
-    let mask = |name| field(name).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    let masks =
-        ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"].map(|name| mask(name).unwrap_or(0));
-    let [own, shared, blocked, ignored, caught] = masks;
-    let pending = own | shared;
+    let [pending, blocked, ignored, caught] = masks(status);
     let kill = bit(libc::SIGKILL);
     pending & kill != 0 || pending & CORE & !(blocked | ignored | caught) != 0
+}
+
+/// Whether a signal waits until the thread is back in its program.
+fn is_signalled(status: &str) -> bool {
+    let [pending, blocked, ignored, _] = masks(status);
+    pending & !(blocked | ignored) != 0
+}
+
+/// Signals that are pending for the thread or its process, blocked, ignored, and handled.
+fn masks(status: &str) -> [u64; 4] {
+    let mask = |name| field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    let mask = |name| mask(name).unwrap_or(0);
+    let pending = mask("SigPnd") | mask("ShdPnd");
+    [pending, mask("SigBlk"), mask("SigIgn"), mask("SigCgt")]
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = status.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.map(str::trim)
 }
 
 const fn bit(signal: i32) -> u64 {
@@ -75,6 +99,9 @@ mod tests {
         assert!(!ends(&status(0, quit, 0, quit)), "it has a handler");
         assert!(!ends(&status(0, quit, quit, 0)), "it comes later");
         assert!(ends("State:\tZ (zombie)\n"));
+        assert!(is_signalled(&status(0, usr1, 0, usr1)));
+        assert!(!is_signalled(&status(0, usr1, usr1, usr1)));
+        assert!(!is_signalled(&status(0, 0x1000, 0, 0)), "it is ignored");
     }
 
     #[test]

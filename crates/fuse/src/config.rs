@@ -43,6 +43,8 @@ pub struct SessionConfig {
     pub remote_locks: bool,
     /// The kernel keeps written pages and writes them back later.
     pub writeback_cache: bool,
+    /// How requests travel.
+    pub transport: Transport,
     /// Threads at most. Each may block in one request, so this is also how many
     /// requests are worked on at a time.
     pub max_threads: usize,
@@ -52,6 +54,19 @@ pub struct SessionConfig {
     pub fusermount: PathBuf,
     /// Told of every request.
     pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// How requests travel between the kernel and the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// Through io_uring if the kernel offers that (Linux 6.14, with FUSE's module parameter
+    /// `enable_uring` set), else through /dev/fuse.
+    #[default]
+    Auto,
+    /// Through io_uring or not at all. Root sets the parameter for the moment of mounting.
+    Uring,
+    /// Through /dev/fuse.
+    Device,
 }
 
 /// Who calls mount(2).
@@ -100,6 +115,7 @@ impl Default for SessionConfig {
             passthrough: false,
             remote_locks: false,
             writeback_cache: false,
+            transport: Transport::Auto,
             max_threads: MAX_THREADS,
             method: MountMethod::Auto,
             fusermount: PathBuf::from("fusermount3"),
@@ -128,6 +144,8 @@ pub struct Negotiated {
     /// The kernel's read-ahead in KiB, or why it is not what was asked for;
     /// `None` if nothing was asked for.
     pub read_ahead_kb: Option<Result<u32, String>>,
+    /// Whether requests come through io_uring, or why through /dev/fuse.
+    pub uring: Result<(), String>,
 }
 
 impl Negotiated {

@@ -3,8 +3,8 @@
 //! [`Dispatcher::handle`] knows nothing of how requests travel: a [`Backend`]
 //! lends it memory to build a reply in and delivers the reply. A back end that
 //! gathers (writev on /dev/fuse) sends the slices as they are; one with a fixed
-//! payload buffer (io_uring) lends that buffer, in which READ replies already
-//! have their bytes in place.
+//! payload buffer (io_uring) lends that buffer, in which READ replies have
+//! their bytes in place.
 
 use std::io::{self, IoSlice};
 use std::ops::DerefMut;
@@ -12,11 +12,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::abi::InHeader;
 use crate::device::Undelivered;
 use crate::memory::Mapping;
-use crate::parse::{Message, Operation, parse};
+use crate::parse::{Message, Operation, parse, parse_parts};
 use crate::reply::Segments;
 use crate::running::{Current, Outcome, Running, Slot};
 use crate::{Errno, FileSystem, NodeId, Observer, Opcode, Request, caller};
@@ -28,6 +29,10 @@ mod tests;
 
 /// How a request came and its reply goes.
 pub(crate) trait Backend {
+    /// Whether a reply is sent from wherever its parts are. If not, all of it has to be in the
+    /// memory lent for it.
+    const GATHERS: bool;
+
     /// Memory for one reply.
     type Memory<'a>: DerefMut<Target = [u8]>
     where
@@ -38,6 +43,9 @@ pub(crate) trait Backend {
 
     /// Delivers a reply; `error` is 0 or a negative errno.
     fn reply(&self, unique: u64, error: i32, body: &[IoSlice<'_>]) -> Result<(), Undelivered>;
+
+    /// Delivers a reply that lies at the start of the memory lent for it.
+    fn reply_lent(&self, unique: u64, body: &[u8]) -> Result<(), Undelivered>;
 }
 
 /// What a thread keeps from one request to the next.
@@ -52,20 +60,25 @@ pub(crate) struct Dispatcher<F: ?Sized> {
     fs: Arc<F>,
     observer: Option<Arc<dyn Observer>>,
     running: Running,
+    /// Whether the kernel sends an INTERRUPT again that is answered with EAGAIN.
+    requeues: bool,
     zeros: Mapping,
 }
 
 impl<F: FileSystem + ?Sized> Dispatcher<F> {
-    /// A dispatcher for replies of at most `max_reply` bytes.
+    /// A dispatcher for replies of at most `max_reply` bytes; `requeues` says whether the kernel
+    /// sends an INTERRUPT again that is answered with EAGAIN.
     pub(crate) fn new(
         fs: Arc<F>,
         observer: Option<Arc<dyn Observer>>,
         max_reply: usize,
+        requeues: bool,
     ) -> io::Result<Self> {
         Ok(Self {
             fs,
             observer,
             running: Running::default(),
+            requeues,
             // Never written: every page of it is the kernel's one zero page.
             zeros: Mapping::plain(max_reply)?,
         })
@@ -76,12 +89,31 @@ impl<F: FileSystem + ?Sized> Dispatcher<F> {
         &self.running
     }
 
-    /// Answers one request.
+    /// Answers one request, as it was read from the device.
     pub(crate) fn handle(&self, bytes: &[u8], scratch: &mut Scratch, backend: &impl Backend) {
-        let message = match parse(bytes) {
-            Ok(message) => message,
-            Err(error) => return refuse(bytes, &error, backend),
-        };
+        match parse(bytes) {
+            Ok(message) => self.answer(message, scratch, backend),
+            Err(error) => {
+                let header = InHeader::read_from_prefix(bytes).ok();
+                refuse(header.map(|(header, _)| header), &error, backend);
+            }
+        }
+    }
+
+    /// Answers one request that came in parts.
+    pub(crate) fn handle_parts(
+        &self,
+        (header, structure, data): (InHeader, &[u8], &[u8]),
+        scratch: &mut Scratch,
+        backend: &impl Backend,
+    ) {
+        match parse_parts(header, structure, data) {
+            Ok(message) => self.answer(message, scratch, backend),
+            Err(error) => refuse(Some(header), &error, backend),
+        }
+    }
+
+    fn answer(&self, message: Message<'_>, scratch: &mut Scratch, backend: &impl Backend) {
         let Message {
             header,
             opcode,
@@ -143,8 +175,12 @@ impl<F: FileSystem + ?Sized> Dispatcher<F> {
             Operation::Forget { count } => forget(message.header.nodeid, count),
             Operation::BatchForget(all) => all.for_each(|(node, count)| forget(node, count)),
             Operation::Interrupt { unique } => {
-                let pause = match self.running.interrupt(unique, caller::is_dying) {
+                let pause = match self.running.interrupt(unique, |caller| {
+                    caller.waits_for_lock || caller::is_dying(caller.pid)
+                }) {
                     Outcome::Raised => return,
+                    // See `signals`.
+                    _ if !self.requeues => return,
                     Outcome::Alive => LOOK_AGAIN,
                     // Not begun yet, or just over: the kernel knows which (see `running`).
                     Outcome::Unknown => REQUEUE_PAUSE,
@@ -195,7 +231,17 @@ impl<F: ?Sized, B: Backend> Call<'_, F, B> {
             target: "fuse::wire", unique = self.unique,
             len = body.iter().map(|slice| slice.len()).sum::<usize>(), "reply",
         );
-        match self.backend.reply(self.unique, 0, body) {
+        self.delivered(self.backend.reply(self.unique, 0, body))
+    }
+
+    /// Replies with what lies at the start of the memory lent for it; whether it was delivered.
+    fn send_lent(&self, body: &[u8]) -> bool {
+        tracing::trace!(target: "fuse::wire", unique = self.unique, len = body.len(), "reply");
+        self.delivered(self.backend.reply_lent(self.unique, body))
+    }
+
+    fn delivered(&self, sent: Result<(), Undelivered>) -> bool {
+        match sent {
             Ok(()) => true,
             Err(Undelivered::Unwanted) => false,
             Err(Undelivered::Refused(error)) => {
@@ -222,12 +268,10 @@ impl<F: ?Sized, B: Backend> Call<'_, F, B> {
 }
 
 /// A message no kernel sends: answered, if it has a number to answer to.
-fn refuse(bytes: &[u8], error: &crate::ParseError, backend: &impl Backend) {
-    use zerocopy::FromBytes;
-
+fn refuse(header: Option<InHeader>, error: &crate::ParseError, backend: &impl Backend) {
     tracing::error!(%error, "unintelligible request");
-    if let Ok((header, _)) = crate::abi::InHeader::read_from_prefix(bytes)
-        && !crate::Opcode::from_raw(header.opcode).is_oneway()
+    if let Some(header) = header
+        && !Opcode::from_raw(header.opcode).is_oneway()
     {
         let _ = backend.reply(header.unique, -libc::EIO, &[]);
     }

@@ -28,7 +28,7 @@
 //!   The kernel's own are as good for one machine, and cost no round trip.
 
 use crate::abi::{InitIn, InitOut, MAJOR, MINOR, OLDEST_MINOR};
-use crate::{InitFlags, Negotiated, SessionConfig};
+use crate::{InitFlags, Negotiated, SessionConfig, Transport};
 
 /// What an INIT of the kernel is answered with.
 #[derive(Debug)]
@@ -124,6 +124,10 @@ pub(crate) fn answer(
         max_background,
         congestion_threshold,
         read_ahead_kb: None,
+        uring: match flags.contains(InitFlags::OVER_IO_URING) {
+            true => Ok(()),
+            false => Err("the kernel does not offer it (Linux 6.14 would)".to_owned()),
+        },
     };
     Answer::Agreed(Box::new(out), negotiated)
 }
@@ -151,6 +155,10 @@ fn wanted(config: &SessionConfig) -> InitFlags {
         .with_if(config.cache_symlinks, InitFlags::CACHE_SYMLINKS)
         .with_if(config.posix_acl, InitFlags::POSIX_ACL)
         .with_if(config.passthrough, InitFlags::PASSTHROUGH)
+        .with_if(
+            config.transport != Transport::Device,
+            InitFlags::OVER_IO_URING,
+        )
 }
 
 #[cfg(test)]
@@ -172,6 +180,7 @@ mod tests {
     fn a_newer_kernel_gets_our_minor_and_what_was_wanted() {
         let config = SessionConfig {
             passthrough: true,
+            transport: Transport::Device,
             ..SessionConfig::default()
         };
         match answer(&init(7, 99), ALL, &config, 256) {

@@ -172,6 +172,22 @@ struct Block {
     len: usize,
 }
 
+impl Lease<'_> {
+    /// Has the kernel back all of it with memory now rather than at first use, where that is
+    /// possible (Linux 5.14).
+    pub(crate) fn populate(&mut self) {
+        let memory: &mut [u8] = self;
+        // SAFETY: the range is ours alone and mapped; the advice does not change its content.
+        let _ = unsafe {
+            madvise(
+                memory.as_mut_ptr().cast(),
+                memory.len(),
+                Advice::LinuxPopulateWrite,
+            )
+        };
+    }
+}
+
 /// A block on loan.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {

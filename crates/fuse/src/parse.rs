@@ -181,10 +181,24 @@ pub enum ParseError {
 /// # Errors
 /// [`ParseError`] for whatever no kernel sends.
 pub fn parse(bytes: &[u8]) -> Result<Message<'_>, ParseError> {
-    let length = bytes.len();
     let Ok((header, body)) = InHeader::read_from_prefix(bytes) else {
+        let length = bytes.len();
         return Err(ParseError::NoHeader { length });
     };
+    parse_parts(header, body, &[])
+}
+
+/// Reads one request whose header, structure and data came apart, as io_uring brings them. What
+/// is in `data` follows what is in `structure`.
+///
+/// # Errors
+/// [`ParseError`] for whatever no kernel sends.
+pub fn parse_parts<'a>(
+    header: InHeader,
+    structure: &'a [u8],
+    data: &'a [u8],
+) -> Result<Message<'a>, ParseError> {
+    let length = size_of::<InHeader>() + structure.len() + data.len();
     let opcode = Opcode::from_raw(header.opcode);
     if u32::try_from(length) != Ok(header.len) {
         return Err(ParseError::WrongLength {
@@ -196,7 +210,8 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, ParseError> {
     let operation = Body {
         opcode,
         length,
-        rest: body,
+        rest: structure,
+        then: data,
     }
     .operation()?;
     Ok(Message {
@@ -216,6 +231,8 @@ struct Body<'a> {
     opcode: Opcode,
     length: usize,
     rest: &'a [u8],
+    /// What comes after the rest; no part lies in both.
+    then: &'a [u8],
 }
 
 impl<'a> Body<'a> {
@@ -335,9 +352,17 @@ impl<'a> Body<'a> {
         })
     }
 
+    /// What is left of the part that has something left.
+    fn front(&mut self) -> &'a [u8] {
+        if self.rest.is_empty() {
+            self.rest = std::mem::take(&mut self.then);
+        }
+        self.rest
+    }
+
     /// A structure off the front.
     fn take<T: FromBytes>(&mut self) -> Result<T, ParseError> {
-        let Ok((value, rest)) = T::read_from_prefix(self.rest) else {
+        let Ok((value, rest)) = T::read_from_prefix(self.front()) else {
             return Err(ParseError::Truncated {
                 opcode: self.opcode,
                 length: self.length,
@@ -349,9 +374,10 @@ impl<'a> Body<'a> {
 
     /// A name off the front, without its NUL.
     fn name(&mut self) -> Result<&'a [u8], ParseError> {
-        match self.rest.iter().position(|byte| *byte == 0) {
+        let front = self.front();
+        match front.iter().position(|byte| *byte == 0) {
             Some(end) if end > 0 => {
-                let (name, rest) = self.rest.split_at(end);
+                let (name, rest) = front.split_at(end);
                 self.rest = &rest[1..];
                 Ok(name)
             }
@@ -391,7 +417,7 @@ impl<'a> Body<'a> {
     fn batch_forget(&mut self) -> Result<Operation<'a>, ParseError> {
         let arg: BatchForgetIn = self.take()?;
         let wanted = (arg.count as usize).checked_mul(size_of::<ForgetOne>());
-        match wanted.and_then(|wanted| self.rest.get(..wanted)) {
+        match wanted.and_then(|wanted| self.front().get(..wanted)) {
             Some(forgets) => Ok(Operation::BatchForget(Forgets(forgets))),
             None => Err(ParseError::Truncated {
                 opcode: self.opcode,
@@ -522,6 +548,21 @@ mod tests {
                 if let Operation::BatchForget(all) = parsed.operation {
                     prop_assert!(all.count() * 16 <= body.len());
                 }
+            }
+        }
+
+        /// Cut where the kernel cuts, a request is what it is in one piece.
+        #[test]
+        fn a_request_in_parts_is_the_same(name in "[a-z]{1,20}", data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let write = crate::abi::WriteIn {
+                fh: 7, offset: 9, size: data.len() as u32, write_flags: 0, lock_owner: 0, flags: 0, padding: 0,
+            };
+            let name = [name.as_bytes(), b"\0"].concat();
+            for (opcode, structure, data) in [(16, write.as_bytes(), &data[..]), (1, &[][..], &name[..])] {
+                let whole = message(opcode, &[structure, data].concat());
+                let (header, _) = InHeader::read_from_prefix(&whole).unwrap();
+                prop_assert_eq!(parse_parts(header, structure, data), parse(&whole));
+                prop_assert!(parse_parts(header, structure, &data[..data.len().saturating_sub(1)]).is_err() || data.is_empty());
             }
         }
 

@@ -20,14 +20,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use context::Interrupt;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 /// The request numbers of all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     slots: RwLock<Vec<Arc<Slot>>>,
+    ended: Mutex<bool>,
+    ends: Condvar,
 }
 
 /// What one worker is at.
@@ -75,8 +78,12 @@ impl Running {
         self.slots.write().retain(|other| !Arc::ptr_eq(other, slot));
     }
 
-    /// Raises the interrupt of a request if its caller has given up; `is_dying` tells.
-    pub(crate) fn interrupt(&self, unique: u64, is_dying: impl FnOnce(u32) -> bool) -> Outcome {
+    /// Raises the interrupt of a request if its caller `has_given_up`.
+    pub(crate) fn interrupt(
+        &self,
+        unique: u64,
+        has_given_up: impl FnOnce(&Current) -> bool,
+    ) -> Outcome {
         let found = {
             let slots = self.slots.read();
             slots.iter().find_map(|slot| {
@@ -86,18 +93,34 @@ impl Running {
         };
         match found {
             None => Outcome::Unknown,
-            Some((slot, current)) if current.waits_for_lock || is_dying(current.pid) => {
-                match slot.raise(unique) {
-                    true => Outcome::Raised,
-                    false => Outcome::Unknown,
-                }
-            }
+            Some((slot, current)) if has_given_up(&current) => match slot.raise(unique) {
+                true => Outcome::Raised,
+                false => Outcome::Unknown,
+            },
             Some(_) => Outcome::Alive,
         }
     }
 
+    /// The numbers of all requests that somebody is at.
+    pub(crate) fn under_way(&self) -> Vec<u64> {
+        let slots = self.slots.read();
+        let uniques = slots.iter().map(|slot| slot.current.lock().unique);
+        uniques.filter(|unique| *unique != 0).collect()
+    }
+
+    /// Waits so long, or until the session [ends](Self::end); whether it has.
+    pub(crate) fn ends_within(&self, time: Duration) -> bool {
+        let mut ended = self.ended.lock();
+        if !*ended {
+            self.ends.wait_for(&mut ended, time);
+        }
+        *ended
+    }
+
     /// Raises every interrupt: the kernel waits for no answer any more.
-    pub(crate) fn interrupt_all(&self) {
+    pub(crate) fn end(&self) {
+        *self.ended.lock() = true;
+        self.ends.notify_all();
         for slot in self.slots.read().iter() {
             slot.interrupt.raise();
         }
@@ -164,18 +187,19 @@ mod tests {
     }
 
     #[test]
-    fn who_lives_on_goes_on_waiting_unless_for_a_lock() {
+    fn who_lives_on_goes_on_waiting() {
         let running = Running::default();
         let slot = running.register().unwrap();
         slot.begin(request(8, 77));
-        let dying = |pid| pid != 77;
+        let dying = |caller: &Current| caller.pid != 77;
         assert_eq!(running.interrupt(8, dying), Outcome::Alive);
         assert!(!slot.interrupt().is_raised());
+        assert_eq!(running.under_way(), [8]);
         slot.end();
-        slot.begin(Current {
-            waits_for_lock: true,
-            ..request(10, 77)
-        });
+        slot.begin(request(10, 78));
         assert_eq!(running.interrupt(10, dying), Outcome::Raised);
+        assert!(!running.ends_within(Duration::ZERO));
+        running.end();
+        assert!(running.ends_within(Duration::from_secs(60)));
     }
 }

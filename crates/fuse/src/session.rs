@@ -11,8 +11,12 @@ use crate::dispatch::Dispatcher;
 use crate::handshake::{self, Answer};
 use crate::mountpoint::Mountpoint;
 use crate::parse::{Operation, parse};
-use crate::workers::{Staff, Workers};
-use crate::{FileSystem, MountError, Negotiated, Notifier, SessionConfig, UnmountError, readahead};
+use crate::uring::Queues;
+use crate::uring::offer::{self, Offer};
+use crate::workers::{Staff, WAITERS, Workers};
+use crate::{
+    FileSystem, MountError, Negotiated, Notifier, SessionConfig, Transport, UnmountError, readahead,
+};
 
 /// A mounted file system.
 ///
@@ -26,6 +30,10 @@ pub struct Session {
     negotiated: Negotiated,
     notifier: Notifier,
 }
+
+/// Who waits for a FORGET or INTERRUPT while all else comes through io_uring: one, and one
+/// while that is at work.
+const FEW_WAITERS: usize = 2;
 
 /// Room for INIT; the kernel wants at least 8 KiB in every read.
 const INIT_SIZE: usize = 8192;
@@ -52,12 +60,26 @@ impl Session {
     {
         let mut config = config;
         config.default_permissions |= config.posix_acl;
+        let wanted = config.transport;
+        let offer = match wanted {
+            Transport::Device => Err("/dev/fuse was asked for".to_owned()),
+            Transport::Auto => offer::ask(false),
+            Transport::Uring => offer::ask(true),
+        };
+        if offer.is_err() {
+            config.transport = Transport::Device;
+        }
         let (device, mountpoint) = Mountpoint::mount(dir, &config)?;
         let unmounter = Unmounter {
             device: Arc::new(device),
             mountpoint: Arc::new(mountpoint),
         };
-        Self::start(unmounter.clone(), &config, fs).inspect_err(|_| {
+        let started = Self::start(unmounter.clone(), &config, offer, fs);
+        let started = started.and_then(|session| match &session.negotiated.uring {
+            Err(reason) if wanted == Transport::Uring => Err(MountError::NoUring(reason.clone())),
+            _ => Ok(session),
+        });
+        started.inspect_err(|_| {
             // Nobody can be using it: no request was ever answered.
             if let Err(error) = unmounter.unmount(true) {
                 tracing::warn!(%error, "a session that did not start stays mounted");
@@ -68,6 +90,7 @@ impl Session {
     fn start<F>(
         unmounter: Unmounter,
         config: &SessionConfig,
+        offer: Result<Offer, String>,
         fs: Arc<F>,
     ) -> Result<Self, MountError>
     where
@@ -75,6 +98,10 @@ impl Session {
     {
         let device = &unmounter.device;
         let mut negotiated = shake_hands(device, config)?;
+        // It was for INIT alone.
+        if let Err(reason) = offer.map(drop) {
+            negotiated.uring = Err(reason);
+        }
         negotiated.read_ahead_kb = config.read_ahead_kb.map(|kib| {
             readahead::set(unmounter.mountpoint.device_number(), kib).inspect_err(|error| {
                 tracing::warn!(%error, "the kernel's read-ahead stays small");
@@ -84,10 +111,28 @@ impl Session {
         let max_size = negotiated.max_read as usize;
         let notifier = Notifier::new(device);
         fs.mounted(notifier.clone());
-        let dispatcher = Dispatcher::new(fs, config.observer.clone(), max_size)
+        let uring = negotiated.uring.is_ok();
+        let dispatcher = Dispatcher::new(fs, config.observer.clone(), max_size, !uring)
             .map_err(MountError::Resources)?;
-        let staff = Workers::start(Arc::clone(device), dispatcher, max_size, config.max_threads)
-            .map_err(MountError::Resources)?;
+        let dispatcher = Arc::new(dispatcher);
+        let waiters = if uring { FEW_WAITERS } else { WAITERS };
+        let staff = Workers::start(
+            Arc::clone(device),
+            Arc::clone(&dispatcher),
+            waiters,
+            max_size,
+            config.max_threads,
+        )
+        .map_err(MountError::Resources)?;
+        if uring {
+            // The kernel wants room for a request of all the pages it may have.
+            let max_size = max_size.max(usize::from(negotiated.max_pages) * 4096);
+            let started = Queues::start(device, dispatcher, &staff, max_size, config.max_threads);
+            negotiated.uring = started.map_err(|error| error.to_string());
+        }
+        if let Err(reason) = &negotiated.uring {
+            tracing::info!("requests come through /dev/fuse, not io_uring: {reason}");
+        }
         Ok(Self {
             unmounter,
             staff,

@@ -28,7 +28,7 @@ use crate::reply::Segments;
 /// Workers that wait in the kernel at a time. Fewer, and the hand-over above
 /// happens under ordinary load; more, and requests (which the kernel hands to
 /// waiters in turn) visit more threads' caches than they need.
-const WAITERS: usize = 4;
+pub(crate) const WAITERS: usize = 4;
 
 /// How long a parked worker stays.
 const IDLE: Duration = Duration::from_secs(10);
@@ -41,9 +41,10 @@ const SPARE_BLOCKS: usize = WAITERS;
 
 /// What all workers of a session share.
 pub(crate) struct Workers<F: ?Sized> {
-    dispatcher: Dispatcher<F>,
+    dispatcher: Arc<Dispatcher<F>>,
     transport: Transport,
     staff: Arc<Staff>,
+    waiters: usize,
     max_threads: usize,
     request_size: usize,
 }
@@ -55,6 +56,8 @@ struct Transport {
 }
 
 impl Backend for Transport {
+    const GATHERS: bool = true;
+
     type Memory<'a> = Lease<'a>;
 
     fn memory(&self) -> io::Result<Lease<'_>> {
@@ -63,6 +66,10 @@ impl Backend for Transport {
 
     fn reply(&self, unique: u64, error: i32, body: &[IoSlice<'_>]) -> Result<(), Undelivered> {
         self.device.reply(unique, error, body)
+    }
+
+    fn reply_lent(&self, unique: u64, body: &[u8]) -> Result<(), Undelivered> {
+        self.device.reply(unique, 0, &[IoSlice::new(body)])
     }
 }
 
@@ -160,10 +167,12 @@ impl Staff {
 }
 
 impl<F: FileSystem + ?Sized> Workers<F> {
-    /// Starts the first workers; `max_size` is the largest READ and WRITE.
+    /// Starts the first workers, of which `waiters` wait at a time; `max_size` is the largest
+    /// READ and WRITE.
     pub(crate) fn start(
         device: Arc<Device>,
-        dispatcher: Dispatcher<F>,
+        dispatcher: Arc<Dispatcher<F>>,
+        waiters: usize,
         max_size: usize,
         max_threads: usize,
     ) -> io::Result<Arc<Staff>> {
@@ -175,10 +184,11 @@ impl<F: FileSystem + ?Sized> Workers<F> {
                 pool: Pool::new(max_size),
             },
             staff: Arc::clone(&staff),
+            waiters,
             max_threads: max_threads.max(1),
             request_size: max_size + REQUEST_EXTRA,
         });
-        for started in 0..workers.max_threads.min(WAITERS) {
+        for started in 0..workers.max_threads.min(waiters) {
             staff.count.lock().alive += 1;
             match workers.spawn() {
                 Ok(()) => {}
@@ -225,7 +235,7 @@ impl<F: FileSystem + ?Sized> Workers<F> {
     /// The next request; `None` when this worker is to leave.
     fn next(self: &Arc<Self>, request: &mut [u8]) -> Option<usize> {
         let staff = &self.staff;
-        while staff.waiting.fetch_add(1, Ordering::AcqRel) >= WAITERS {
+        while staff.waiting.fetch_add(1, Ordering::AcqRel) >= self.waiters {
             staff.waiting.fetch_sub(1, Ordering::AcqRel);
             if !staff.park() {
                 return None;
@@ -246,7 +256,7 @@ impl<F: FileSystem + ?Sized> Workers<F> {
             Ok(Received::Ended) => {
                 // Whatever is still at work, nobody waits for it.
                 staff.end();
-                self.dispatcher.running().interrupt_all();
+                self.dispatcher.running().end();
                 None
             }
             Err(error) => {
@@ -258,7 +268,15 @@ impl<F: FileSystem + ?Sized> Workers<F> {
 }
 
 /// Counts a worker out, however it ends.
-struct Leaving(Arc<Staff>);
+pub(crate) struct Leaving(Arc<Staff>);
+
+impl Leaving {
+    /// Counts a worker in.
+    pub(crate) fn enter(staff: &Arc<Staff>) -> Self {
+        staff.count.lock().alive += 1;
+        Self(Arc::clone(staff))
+    }
+}
 
 impl Drop for Leaving {
     fn drop(&mut self) {

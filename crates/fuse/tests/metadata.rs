@@ -1,6 +1,7 @@
 //! Names, listings, attributes, and the lookups that the kernel gives back.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
 mod support;
 
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! Every byte of a file arrives, however it is asked for and however the reply is made.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
 mod support;
 
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use bytes::Bytes;
-use fuse::SessionConfig;
+use fuse::{SessionConfig, Transport};
 use parking_lot::RwLock;
 use support::{Kind, MemFs, Mounted, Piece, Random};
 
@@ -199,6 +200,7 @@ fn small_requests_are_enough_when_asked_for() {
     let (mounted, whole) = mount(SessionConfig {
         max_read: 64 << 10,
         max_threads: 1,
+        transport: Transport::Device,
         read_ahead_kb: None,
         ..SessionConfig::default()
     });

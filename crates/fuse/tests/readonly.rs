@@ -2,6 +2,7 @@
 //! also where the kernel lets the request through.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
 mod support;
 
 use std::fs::File;

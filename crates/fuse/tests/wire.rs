@@ -1,6 +1,7 @@
 //! The log of raw requests and replies, target `fuse::wire`.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
 mod support;
 
 use std::io::Write;

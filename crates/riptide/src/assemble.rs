@@ -349,7 +349,15 @@ impl Export for KernelNumbers {
     fn export(&self, to: &mut dyn Exporter) {
         let agreed = &self.0;
         let minor = agreed.minor.to_string();
-        let labels = [("protocol_minor", minor.as_str()), ("transport", "dev")];
+        let (transport, reason) = match &agreed.uring {
+            Ok(()) => ("uring", "the kernel offers it"),
+            Err(reason) => ("dev", reason.as_str()),
+        };
+        let labels = [
+            ("protocol_minor", minor.as_str()),
+            ("transport", transport),
+            ("reason", reason),
+        ];
         to.gauge(
             "fuse_session",
             "What was agreed with the kernel.",

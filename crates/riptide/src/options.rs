@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fuse::Transport;
 use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
@@ -197,6 +198,8 @@ pub struct KernelOptions {
     pub congestion_threshold: u16,
     /// `-fuse.readAheadKB`; none leaves what the kernel chose.
     pub read_ahead_kb: Option<u32>,
+    /// `-fuse.transport`.
+    pub transport: Transport,
     /// `-fuse.maxThreads`.
     pub max_threads: usize,
     /// `-asyncDio`.
@@ -235,6 +238,11 @@ impl MountOptions {
                 max_background: values.count("fuse.maxBackground"),
                 congestion_threshold: values.count("fuse.congestionThreshold"),
                 read_ahead_kb: Some(values.count("fuse.readAheadKB")).filter(|kb| *kb > 0),
+                transport: match values.text("fuse.transport")? {
+                    "uring" => Transport::Uring,
+                    "dev" => Transport::Device,
+                    _ => Transport::Auto,
+                },
                 max_threads: values.count("fuse.maxThreads"),
                 async_dio: values.switch("asyncDio"),
             },

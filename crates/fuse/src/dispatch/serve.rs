@@ -206,7 +206,10 @@ impl<F: FileSystem + ?Sized, B: Backend> Call<'_, F, B> {
         let mut reply = ReadReply::new(memory, segments);
         self.fs
             .read(self.request, self.node, handle, offset, size, &mut reply)?;
-        let sent = reply.gather(self.zeros, |slices| self.send_slices(slices));
+        let sent = match B::GATHERS {
+            true => reply.gather(self.zeros, |slices| self.send_slices(slices)),
+            false => reply.flatten().map(|body| self.send_lent(body)),
+        };
         sent.map(|_| ()).map_err(|overflow| {
             tracing::error!(node = self.node.0, offset, size, "READ: {overflow}");
             debug_assert!(false, "READ: {overflow}");
@@ -233,7 +236,7 @@ impl<F: FileSystem + ?Sized, B: Backend> Call<'_, F, B> {
             self.fs
                 .readdir(self.request, self.node, handle, offset, reply)?;
         }
-        if self.send_bytes(taken_back.reply.bytes()) {
+        if self.send_lent(taken_back.reply.bytes()) {
             taken_back.plus = false;
         }
         Ok(())

@@ -21,6 +21,7 @@ struct Wire {
 }
 
 impl Backend for Wire {
+    const GATHERS: bool = true;
     type Memory<'a> = Vec<u8>;
 
     fn memory(&self) -> io::Result<Vec<u8>> {
@@ -35,6 +36,10 @@ impl Backend for Wire {
         } else {
             Err(Undelivered::Unwanted)
         }
+    }
+
+    fn reply_lent(&self, unique: u64, body: &[u8]) -> Result<(), Undelivered> {
+        self.reply(unique, 0, &[IoSlice::new(body)])
     }
 }
 
@@ -197,7 +202,7 @@ fn ask(
     };
     let mut message = header.as_bytes().to_vec();
     message.extend_from_slice(body);
-    let dispatcher = Dispatcher::new(Arc::new(tree), None, 4096).unwrap();
+    let dispatcher = Dispatcher::new(Arc::new(tree), None, 4096, true).unwrap();
     let mut scratch = Scratch {
         slot: dispatcher.running.register().unwrap(),
         segments: Segments::default(),

@@ -55,6 +55,9 @@ pub enum MountError {
         /// What it said.
         message: String,
     },
+    /// io_uring was insisted on.
+    #[error("requests cannot come through io_uring: {0}")]
+    NoUring(String),
     /// The kernel's FUSE is older than what is spoken here.
     #[error("the kernel speaks FUSE {major}.{minor}; 7.31 (Linux 5.4) or later is needed")]
     TooOld {

@@ -190,7 +190,7 @@ impl<'a> Body<'a> {
     /// So many bytes off the front.
     fn bytes(&mut self, size: u32) -> Result<&'a [u8], ParseError> {
         let (bytes, rest) =
-            self.rest
+            self.front()
                 .split_at_checked(size as usize)
                 .ok_or(ParseError::Truncated {
                     opcode: self.opcode,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use context::Context;
 use fuse::{
     Access, Attr, DirEntry, DirReply, Entry, Errno, FileSystem, FileType, Lookup, NodeId, Notifier,
-    Opened, ReadReply, Request, Session, SessionConfig, StatFs, XattrReply,
+    Opened, ReadReply, Request, Session, SessionConfig, StatFs, Transport, XattrReply,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -30,8 +30,17 @@ pub fn can_mount() -> bool {
     true
 }
 
+/// Whether this kernel has FUSE over io_uring; says if not.
+fn has_uring() -> bool {
+    let has = Path::new("/sys/module/fuse/parameters/enable_uring").exists();
+    if !has {
+        eprintln!("SKIPPED: this kernel has no FUSE over io_uring, the device serves");
+    }
+    has
+}
+
 /// Leaves the test, with a message, where nothing can be mounted.
-#[macro_export]
+#[allow(unused_macros)]
 macro_rules! needs_mount {
     () => {
         if !support::can_mount() {
@@ -52,7 +61,13 @@ impl Mounted {
         Self::with(fs, SessionConfig::default())
     }
 
-    pub fn with(fs: MemFs, config: SessionConfig) -> Self {
+    pub fn with(fs: MemFs, mut config: SessionConfig) -> Self {
+        // The tests of `device` are those of the others once more.
+        if env!("CARGO_CRATE_NAME") == "device" || !has_uring() {
+            config.transport = Transport::Device;
+        } else if config.transport == Transport::Auto {
+            config.transport = Transport::Uring;
+        }
         let dir = tempfile::tempdir().unwrap();
         let fs = Arc::new(fs);
         let session = Session::mount(dir.path(), config, Arc::clone(&fs)).unwrap();

@@ -147,9 +147,13 @@ pub static KERNEL: Section = Section {
             .default("4096")
             .help("Readahead of the kernel in KiB; 0 leaves what it chose.")
             .ours(),
+        Flag::one_of("fuse.transport", &["auto", "uring", "dev"])
+            .default("auto")
+            .help("How requests travel: uring through io_uring (Linux 6.14), dev through /dev/fuse, auto through io_uring if FUSE's module parameter enable_uring is on. With uring it need not be: root turns it on for the moment of mounting.")
+            .ours(),
         Flag::int("fuse.maxThreads", 1, 4096)
             .default("256")
-            .help("How many requests are worked on at a time.")
+            .help("How many requests are worked on at a time; with io_uring at least 16 for each CPU.")
             .ours(),
         Flag::switch("asyncDio").help("Let one direct read be several requests at a time."),
         Flag::switch("debug.fuse").help("Log each request of the kernel and its answer."),

@@ -105,6 +105,7 @@ fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfi
         max_background: options.kernel.max_background,
         congestion_threshold: options.kernel.congestion_threshold,
         read_ahead_kb: options.kernel.read_ahead_kb,
+        transport: options.kernel.transport,
         max_threads: options.kernel.max_threads,
         async_dio: options.kernel.async_dio,
         remote_locks: options.data.shared_locks,
