@@ -71,6 +71,20 @@ pub struct Endpoints {
     /// `address:port` for verbs, one for each rail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rdma: Vec<String>,
+    /// Whether writes are taken over shared memory and TCP. Those who do not say so would take a
+    /// write for nonsense.
+    #[serde(default)]
+    pub writes: bool,
+}
+
+impl Endpoints {
+    /// Those that take writes.
+    pub(crate) fn for_writes(&self) -> Self {
+        Self {
+            rdma: Vec::new(),
+            ..self.clone()
+        }
+    }
 }
 
 impl Announcement {
@@ -206,6 +220,7 @@ mod tests {
     #[test]
     fn what_a_sidecar_says_is_read_whatever_else_it_says() {
         let announced = parse(&document()).unwrap();
+        assert!(!announced.fabric.writes, "who is older does not say so");
         assert_eq!(announced.fabric.tcp.as_deref(), Some("a:18081"));
         assert_eq!(
             (announced.volumes, announced.rack),

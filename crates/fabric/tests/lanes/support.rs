@@ -56,6 +56,7 @@ impl Served {
             tcp: server.tcp_address().map(|address| address.to_string()),
             tls,
             rdma: Vec::new(),
+            writes: true,
         };
         Self {
             server: Some(server),

@@ -114,6 +114,11 @@ impl Link {
         }
     }
 
+    /// Takes data that came behind a frame, in its message.
+    pub(in crate::server) fn take_data(&mut self, to: &mut [u8]) -> usize {
+        self.reader.take_data(to)
+    }
+
     /// Sends a message; none before the client has spoken.
     pub(in crate::server) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self.has_heard && !message.is_empty() {
