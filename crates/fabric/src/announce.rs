@@ -71,20 +71,9 @@ pub struct Endpoints {
     /// `address:port` for verbs, one for each rail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rdma: Vec<String>,
-    /// Whether writes are taken over shared memory and TCP. Those who do not say so would take a
-    /// write for nonsense.
+    /// Whether writes are taken. Those who do not say so would take one for nonsense.
     #[serde(default)]
     pub writes: bool,
-}
-
-impl Endpoints {
-    /// Those that take writes.
-    pub(crate) fn for_writes(&self) -> Self {
-        Self {
-            rdma: Vec::new(),
-            ..self.clone()
-        }
-    }
 }
 
 impl Announcement {

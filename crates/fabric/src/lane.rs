@@ -68,6 +68,12 @@ pub trait Lane: Send {
         false
     }
 
+    /// Whether a write's bytes can go behind its frame.
+    fn fits_inline(&self, write: &Write) -> bool {
+        let _ = write;
+        true
+    }
+
     /// Sends a write and, where its bytes go behind the frame, as many of `body` as are taken without
     /// waiting; how many. Everything of an earlier exchange has been received. Memory that its
     /// place names stays as it is until the write is answered; when the lane is closed before, the

@@ -29,7 +29,6 @@ use ::stats::{Export, Exporter};
 use context::Context;
 use seaweed::FileId;
 
-use crate::announce::Endpoints;
 use crate::carrier::{Dial, DialError};
 use crate::client::{Policy, Reason};
 use crate::lane::{Broken, Lane};
@@ -259,16 +258,7 @@ impl FabricRoute {
     }
 
     fn open(&self, ctx: &Context<'_>, peer: &Peer) -> Result<Box<dyn Lane>, DialError> {
-        self.open_to(ctx, peer, &peer.announced.fabric)
-    }
-
-    fn open_to(
-        &self,
-        ctx: &Context<'_>,
-        peer: &Peer,
-        to: &Endpoints,
-    ) -> Result<Box<dyn Lane>, DialError> {
-        match self.dial.dial(ctx, to) {
+        match self.dial.dial(ctx, &peer.announced.fabric) {
             Ok(lane) => {
                 self.stats.opened.inc();
                 peer.forget_trouble();
@@ -283,7 +273,7 @@ impl FabricRoute {
         }
     }
 
-    /// A lane to `peer` that takes writes, kept or new.
+    /// A lane to `peer`, kept, if it takes writes, or new.
     pub(crate) fn lane_for_writes(
         &self,
         ctx: &Context<'_>,
@@ -292,7 +282,7 @@ impl FabricRoute {
         if let Some(lane) = peer.kept.lanes.take_for_writes() {
             return Ok(lane);
         }
-        let opened = self.open_to(ctx, peer, &peer.announced.fabric.for_writes());
+        let opened = self.open(ctx, peer);
         opened.map_err(|error| self.unopened(&error))
     }
 

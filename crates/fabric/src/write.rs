@@ -6,9 +6,8 @@
 //! lanes and the clock.
 //!
 //! Over shared memory the bytes are copied to a block of the arena, from where the sidecar
-//! copies them in turn; a small needle, or one for which the arena has no room, goes through the
-//! socket, as all do over TCP. Lanes over RDMA take no writes: beside such a sidecar, a lane of
-//! another carrier is opened for them.
+//! copies them in turn, and over RDMA to one that its device reads. A small needle goes behind its frame, as
+//! all do over TCP, and over a unix socket those for which the arena has no room.
 //!
 //! # Why a second attempt is harmless
 //! When an attempt fails nobody knows whether the volume server has the needle: the sidecar may have

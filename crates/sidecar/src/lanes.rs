@@ -123,7 +123,7 @@ impl<S: Shelf> Lanes<S> {
             tcp: None,
             tls: self.tls && self.tcp.is_some(),
             rdma: self.rails(),
-            writes: self.takes_writes && (self.unix.is_some() || self.tcp.is_some()),
+            writes: self.takes_writes,
         }
     }
 

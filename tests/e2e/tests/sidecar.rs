@@ -450,6 +450,7 @@ fn its_announced_lanes_give_the_same_bytes() {
             read_key: Some(SigningKey::new(key.as_bytes(), None)),
             tls: None,
             arena: None,
+            remote_reads: false,
             patience: Duration::from_secs(10),
         })
     };
@@ -518,6 +519,7 @@ fn a_write_without_a_good_token_is_refused_by_the_volume_server() {
         read_key: Some(SigningKey::new(READ_KEY.as_bytes(), None)),
         tls: None,
         arena: None,
+        remote_reads: false,
         patience: Duration::from_secs(10),
     });
     let patience = Context::background(Duration::from_secs(10));

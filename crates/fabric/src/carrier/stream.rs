@@ -381,7 +381,7 @@ impl Lane for StreamLane {
 }
 
 /// Expects no answer.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Inbox for Nobody {
     fn memory(&mut self, _: &Answered) -> Option<&mut [u8]> {

@@ -14,7 +14,8 @@ use crate::wire::{Outcome, Place, Write, Written};
 pub struct Intake {
     write: Write,
     bytes: Vec<u8>,
-    /// Bytes behind the frame that have arrived.
+    /// Bytes that are brought here, and how many of them have arrived.
+    expected: usize,
     got: usize,
     /// What has become of it already.
     settled: Option<Written>,
@@ -28,9 +29,18 @@ impl Intake {
     pub fn accept(write: Write) -> Self {
         Self {
             bytes: vec![0; write.len as usize],
+            expected: write.data(),
             write,
             got: 0,
             settled: None,
+        }
+    }
+
+    /// One whose bytes are brought here in any case, also from a region.
+    pub fn bring(write: Write) -> Self {
+        Self {
+            expected: write.len as usize,
+            ..Self::accept(write)
         }
     }
 
@@ -38,6 +48,7 @@ impl Intake {
     pub fn decline(write: Write, written: Written) -> Self {
         Self {
             bytes: vec![0; write.data().min(WASTE)],
+            expected: write.data(),
             write,
             got: 0,
             settled: Some(written),
@@ -49,9 +60,9 @@ impl Intake {
         &self.write
     }
 
-    /// Bytes that still have to arrive behind the frame.
+    /// Bytes that still have to arrive.
     pub fn missing(&self) -> usize {
-        self.write.data() - self.got
+        self.expected - self.got
     }
 
     /// Whether it is worth a thread that may wait: it will be taken, and all of it is here.
@@ -78,7 +89,8 @@ impl Intake {
     }
 
     /// All has arrived: the bytes, if they are those that were sent, or what there is to answer.
-    /// Those in a region of the client are copied by `fetch` (region, offset, to where).
+    /// Those in a region of the client that were not brought are copied by `fetch` (region, offset, to
+    /// where).
     ///
     /// # Errors
     /// What to answer.
@@ -91,6 +103,7 @@ impl Intake {
             return Err(written);
         }
         if let Place::Region { region, offset } = self.write.place
+            && self.expected == 0
             && let Err(error) = fetch(region, offset, &mut self.bytes)
         {
             let words = format!("the bytes cannot be read: {error}");
@@ -186,6 +199,9 @@ mod tests {
         assert_eq!(intake().complete(copied(b"bytes")).unwrap().1, b"bytes");
         let changed = intake().complete(copied(b"bytez")).unwrap_err();
         assert_eq!(changed.outcome, Outcome::Corrupt);
+        let mut brought = Intake::bring(write(place, b"bytes"));
+        feed(&mut brought, b"bytes", 2);
+        assert_eq!(brought.complete(nothing).unwrap().1, b"bytes");
         let failed = intake().complete(|_, _, _| Err("gone")).unwrap_err();
         assert_eq!(failed.outcome, Outcome::Corrupt);
         assert!(failed.text.contains("gone"));

@@ -2,10 +2,9 @@
 
 use seaweed::FileId;
 
-use super::MAX_READ;
-use super::Place;
 use super::error::WireError;
-use super::header::Kind;
+use super::header::{Kind, WRITE};
+use super::{HEADER, MAX_READ, Place};
 
 /// The longest name of a volume server: a host of 255 bytes and a port.
 pub const MAX_SERVER: usize = 255 + 6;
@@ -105,6 +104,11 @@ impl Write {
             Place::Inline => self.len as usize,
             Place::Region { .. } => 0,
         }
+    }
+
+    /// Bytes of the frame.
+    pub(crate) fn frame_len(&self) -> usize {
+        HEADER + WRITE + self.server.len() + self.token.len()
     }
 
     /// The id it is stored under.

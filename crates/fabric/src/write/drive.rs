@@ -15,7 +15,7 @@ use crate::read::timespec;
 use crate::wire::{Outcome, Write, Written};
 
 /// From this many bytes on a needle is put into the arena, where the lane has a region: below, the
-/// way through the socket takes as long.
+/// way behind the frame takes as long, if the lane has one that is long enough.
 const ARENA_FROM: usize = 64 << 10;
 
 /// A write that is under way.
@@ -122,8 +122,15 @@ impl<'s, 'b> Drive<'s, 'b> {
         }
         let mut write = self.write.clone();
         write.server.clone_from(server);
+        let block = self.block(&*lane, &write);
+        if block.is_none() && !lane.fits_inline(&write) {
+            // All memory is taken. A way that needs none of it is open.
+            peer.kept.lanes.keep(lane);
+            posting.passed_over(Reason::Declined);
+            return Ok(());
+        }
         write.patience = millis(until.saturating_duration_since(Instant::now()));
-        match Attempt::start(&self.store.route, peer, lane, write, self.body) {
+        match Attempt::start(&self.store.route, peer, lane, block, write, self.body) {
             Ok(attempt) => self.running = Some(attempt),
             Err((peer, broken)) => {
                 let reason = self.store.route.broken(&peer, &broken);
@@ -131,6 +138,15 @@ impl<'s, 'b> Drive<'s, 'b> {
             }
         }
         Ok(())
+    }
+
+    /// Memory for the bytes, for the server to read from, if that is worth it.
+    fn block(&self, lane: &dyn Lane, write: &Write) -> Option<(u16, Block)> {
+        let (region, arena) = (lane.region()?, self.store.route.arena()?);
+        if self.body.len() < ARENA_FROM && lane.fits_inline(write) {
+            return None;
+        }
+        Some((region, arena.take(self.body.len())?))
     }
 
     /// Waits for the lane, for the caller to give up, or for `until`.
@@ -190,11 +206,10 @@ impl Attempt {
         route: &crate::FabricRoute,
         peer: Arc<Peer>,
         lane: Box<dyn Lane>,
+        block: Option<(u16, Block)>,
         mut write: Write,
         body: &[u8],
     ) -> Result<Self, (Arc<Peer>, Broken)> {
-        let place = lane.region().filter(|_| body.len() >= ARENA_FROM);
-        let block = place.and_then(|region| Some((region, route.arena()?.take(body.len())?)));
         let block = block.map(|(region, mut block)| {
             block.copy_from_slice(body);
             write.place = block.place(region);

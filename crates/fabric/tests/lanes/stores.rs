@@ -114,6 +114,7 @@ impl Mount {
             read_key: None,
             tls: None,
             arena: Some(arena.clone()),
+            remote_reads: true,
             patience: Duration::from_secs(1),
         });
         let route = Arc::new(FabricRoute::new(FabricConfig {
@@ -204,7 +205,7 @@ fn a_server_without_a_sidecar_and_a_sidecar_without_writes_are_written_to_over_h
 }
 
 #[test]
-fn a_lane_over_rdma_is_not_asked_for() {
+fn where_rdma_does_not_work_tcp_does() {
     let (served, _) = served(|_| {});
     // Nobody is there.
     let endpoints = Endpoints {

@@ -118,6 +118,7 @@ impl Client {
             read_key: None,
             tls: None,
             arena: Some(arena.clone()),
+            remote_reads: true,
             patience: Duration::from_secs(5),
         };
         adjust(&mut config);

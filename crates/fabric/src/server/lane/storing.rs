@@ -1,7 +1,8 @@
 //! A write on a lane: from its frame to what became of it.
 //!
-//! The bytes are received by whoever owns the lane. Then a thread that may wait for a volume server
-//! takes the lane over, compares the checksum, and hands them on.
+//! The bytes are received by whoever owns the lane, or read from the client's memory by the RDMA device, a
+//! few pieces at a time. Then a thread that may wait for a volume server takes the lane over, copies
+//! what lies in shared memory, compares the checksum, and hands the bytes on.
 //!
 //! # Late writes
 //! A client that stops waiting sends the same bytes by another way, and may delete them later. A write
@@ -22,8 +23,9 @@ use crate::serve::Shelf;
 use crate::server::connection::Connection;
 use crate::server::intake::Intake;
 use crate::server::outlet::Bench;
+use crate::server::serve_item::PIECE;
 use crate::server::shared::Shared;
-use crate::wire::{Frame, Message, Outcome, Write, Written};
+use crate::wire::{Frame, Message, Outcome, Place, Write, Written};
 
 /// Bytes that are received before others have their turn: some milliseconds.
 const TURN: usize = 4 << 20;
@@ -38,6 +40,8 @@ pub(super) struct Storing {
     id: u64,
     /// `None` once it was handed on.
     intake: Option<Intake>,
+    /// Bytes of a region that the device was told to read.
+    asked: u64,
     /// When nobody waits for it any more.
     until: Instant,
     since: Instant,
@@ -87,9 +91,11 @@ impl<S: Shelf> Lane<S> {
         let since = Instant::now();
         let patience = Duration::from_millis(write.patience.into());
         let (bytes, refusal) = (u64::from(write.len), self.turned_down(&write, shared));
+        let is_placed = matches!(write.place, Place::Region { .. });
         let mut storing = Storing {
             id,
             intake: None,
+            asked: 0,
             until: since + patience.min(LONGEST),
             since,
             charged: 0,
@@ -99,7 +105,10 @@ impl<S: Shelf> Lane<S> {
             None => {
                 storing.charged = bytes;
                 shared.stats.in_flight.add(bytes as i64);
-                Intake::accept(write)
+                match self.link {
+                    Link::Rdma(_) if is_placed => Intake::bring(write),
+                    _ => Intake::accept(write),
+                }
             }
         });
         if let Some(until) = storing.deadline() {
@@ -127,16 +136,45 @@ impl<S: Shelf> Lane<S> {
             if turn == 0 {
                 return Ok(Stored::StepBack);
             }
+            let Write { place, len, .. } = *intake.write();
             let space = intake.space();
             let (sender, reader) = match &mut self.link {
                 Link::Socket { sender, reader } => (sender, reader),
-                Link::Rdma(link) => match link.take_data(space) {
-                    0 => return Err(Fault("a write is longer than its message".into())),
-                    taken => {
-                        intake.filled(taken);
-                        continue;
+                Link::Rdma(link) => {
+                    let got = match place {
+                        Place::Inline => link.take_data(space),
+                        Place::Region { region, offset } => {
+                            let region = self.session.regions().get(usize::from(region));
+                            let region = region.ok_or(Fault("there is no such region".into()))?;
+                            let len = u64::from(len);
+                            loop {
+                                let (at, left) = (offset + storing.asked, len - storing.asked);
+                                match link.fetch(region, at, left)? {
+                                    0 => break,
+                                    more => storing.asked += more,
+                                }
+                            }
+                            link.take_fetched(space)
+                        }
+                    };
+                    intake.filled(got);
+                    match (got, place) {
+                        (1.., _) => {}
+                        (0, Place::Inline) => {
+                            return Err(Fault("a write is longer than its message".into()));
+                        }
+                        (0, Place::Region { .. }) => {
+                            let is_some = link.poll()?;
+                            match (link.is_lost(), is_some) {
+                                (true, _) => return Ok(Stored::Over),
+                                (false, true) => {}
+                                // A completion brings it back.
+                                (false, false) => return Ok(Stored::Rest),
+                            }
+                        }
                     }
-                },
+                    continue;
+                }
             };
             let got = match reader.take_data(space) {
                 0 => match sender.wire.try_recv(space) {
@@ -181,7 +219,7 @@ impl<S: Shelf> Lane<S> {
             Ok(whole) => whole,
             Err(written) => return Some(written),
         };
-        if is_closed(&self.link) {
+        if is_closed(&mut self.link) {
             return None;
         }
         let own = until.saturating_duration_since(since) / OWN_PART;
@@ -213,26 +251,32 @@ impl<S: Shelf> Lane<S> {
             of.written.add(storing.charged);
         }
         storing.discharge(shared);
+        if let Link::Rdma(link) = &mut self.link {
+            link.finish();
+        }
         self.session.finished(id);
         let message = Message::Written(written);
         self.send(&Frame { id, message }, bench)
     }
 
     /// Why a write is not taken; its bytes count as in flight if it is.
-    fn turned_down(&self, write: &Write, shared: &Shared<S>) -> Option<Written> {
+    fn turned_down(&mut self, write: &Write, shared: &Shared<S>) -> Option<Written> {
         let declined = |text: &str| Some(Written::without(Outcome::Declined, text));
         if shared.config.courier.is_none() {
             return declined("this sidecar takes no writes");
-        }
-        if let Link::Rdma(_) = self.link {
-            return declined("no writes are taken over RDMA");
         }
         let (bytes, limit) = (u64::from(write.len), shared.config.busy_bytes);
         if bytes > limit {
             return declined("the needle is larger than this sidecar keeps in memory");
         }
         let before = shared.in_flight.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > limit || shared.couriers.is_full() {
+        let has_pieces = match &mut self.link {
+            Link::Rdma(link) if matches!(write.place, Place::Region { .. }) => {
+                link.begin(bytes, PIECE, &shared.slabs)
+            }
+            _ => true,
+        };
+        if before.saturating_add(bytes) > limit || shared.couriers.is_full() || !has_pieces {
             shared.in_flight.fetch_sub(bytes, Ordering::Relaxed);
             return Some(Written::without(Outcome::Busy, "too much to do"));
         }
@@ -241,9 +285,14 @@ impl<S: Shelf> Lane<S> {
 }
 
 /// Whether the client has closed its end, as far as is known here.
-fn is_closed(link: &Link) -> bool {
-    let Link::Socket { sender, .. } = link else {
-        return false;
+fn is_closed(link: &mut Link) -> bool {
+    let sender = match link {
+        Link::Socket { sender, .. } => sender,
+        Link::Rdma(link) => {
+            // Taking what has completed is how the end of a queue pair is heard of.
+            while let Ok(true) = link.poll() {}
+            return link.is_lost();
+        }
     };
     let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
     let mut fds = [PollFd::new(&sender.wire, PollFlags::RDHUP)];

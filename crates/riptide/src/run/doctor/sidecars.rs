@@ -148,6 +148,7 @@ async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Resul
         read_key: security.read_key.clone(),
         tls: tls.transpose()?,
         arena: None,
+        remote_reads: false,
         patience: PATIENCE,
     });
     spawn_blocking(move || {
