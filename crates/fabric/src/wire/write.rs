@@ -1,5 +1,7 @@
 //! A needle for a volume server, and what became of it.
 
+use std::fmt;
+
 use seaweed::FileId;
 
 use super::error::WireError;
@@ -14,7 +16,7 @@ pub const MAX_TOKEN: usize = 2 << 10;
 pub const MAX_TEXT: usize = 256;
 
 /// A needle for a volume server beside the sidecar, as an upload over HTTP would bring it there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Write {
     /// The first id of the assignment.
     pub base: FileId,
@@ -136,6 +138,21 @@ impl Write {
             return Err(Kind::Write.malformed("a token that is none"));
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Write {
+    /// Without the token, which is a secret for as long as it is good.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write")
+            .field("needle", &self.needle())
+            .field("gzip", &self.gzip)
+            .field("fsync", &self.fsync)
+            .field("place", &self.place)
+            .field("len", &self.len)
+            .field("patience", &self.patience)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@ use fabric::wire::{
     Challenge, FrameReader, Hello, MAX_ITEMS, MAX_READ, Message, Next, Outcome, Place, Proof,
     Refusal, Welcome, Write, Written, encode,
 };
+use rustix::fs::{FallocateFlags, fallocate};
 use seaweed::FileId;
 use seaweed::crc::crc32c;
 
@@ -303,6 +304,59 @@ fn other_bytes_than_were_sent_are_handed_to_nobody() {
         assert_eq!(written.outcome, Outcome::Corrupt, "{carrier}");
     }
     assert_eq!(depot.begun(), 0);
+}
+
+#[test]
+fn a_client_that_takes_its_memory_away_or_changes_it_harms_nobody() {
+    let (served, depot) = served(|config| config.courier_threads = 1);
+    let client = Client::new();
+    let body = bytes(MIB, 1);
+    let mut block = client.arena.take(MIB).unwrap();
+    block.copy_from_slice(&body);
+    let Place::Region { offset, .. } = block.place(0) else {
+        panic!("a block lies in a region");
+    };
+    depot.hold(true);
+    let mut first = served.lane(&client, "shm");
+    let small = bytes(10, 1);
+    let posting = Posting::start(&mut *first, &client, order(id(3, 1), &small), &small);
+    assert!(eventually(|| depot.begun() == 1));
+    // The only thread is taken, so that the memory goes before anybody has looked at it.
+    let mut lane = served.lane(&client, "shm");
+    let write = Write {
+        place: block.place(0),
+        ..order(id(3, 2), &body)
+    };
+    lane.start_write(next_id(), &write, &[]).unwrap();
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(client.arena.descriptor(), punch, offset, MIB as u64).unwrap();
+    depot.hold(false);
+    posting.unwrap().finish(&mut *first).unwrap();
+    let written = loop {
+        if let Some(written) = lane.advance_write().unwrap() {
+            break written;
+        }
+        wait(&*lane);
+    };
+    assert_eq!(written.outcome, Outcome::Corrupt);
+    assert_eq!(depot.begun(), 1);
+    // What is no memory of its is refused by name.
+    let beyond = Write {
+        place: Place::Region {
+            region: 0,
+            offset: client.arena.len() as u64 - 1000,
+        },
+        ..order(id(3, 2), &body)
+    };
+    lane.start_write(next_id(), &beyond, &[]).unwrap();
+    let refused = loop {
+        match lane.advance_write() {
+            Ok(None) => wait(&*lane),
+            Ok(Some(written)) => panic!("{written:?}"),
+            Err(broken) => break broken.to_string(),
+        }
+    };
+    assert!(refused.contains("is outside region 0"), "{refused}");
 }
 
 #[test]

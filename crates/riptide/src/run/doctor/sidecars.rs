@@ -68,6 +68,9 @@ fn state(address: &str, document: &Value, took: Duration) -> Finding {
     if let Some(reason) = document["rdma"]["reason"].as_str() {
         seen += &format!("; no RDMA: {reason}");
     }
+    if document["fabric"]["writes"] != true {
+        seen += "; takes no writes";
+    }
     if status == "healthy" {
         return Finding::ok(about, seen);
     }
