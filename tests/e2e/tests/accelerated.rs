@@ -340,3 +340,47 @@ fn a_volume_server_that_is_frozen_costs_writers_time_and_readers_nothing() {
         "through the filer",
     );
 }
+
+/// A write that lies in the socket of a frozen sidecar is sent over HTTP meanwhile; when its chunk has been
+/// deleted by the time the sidecar wakes up, handing it on would bring the needle back for good.
+fn a_late_write_is_dropped(transports: &str, len: usize) {
+    let scene = Scene::start();
+    let mut sidecar = beside(&scene, &[transports]);
+    let mount = mount(&scene, "mnt", &sidecar, &["-rdma.timeoutMs=600"]);
+    let bytes = noise(3, len);
+    store(&mount, "/before", &bytes).unwrap();
+    assert!(mount.stat("rdma_writes") > 0.0);
+    let outcomes = sidecar.metric("fabric_write_outcomes");
+
+    sidecar.process().signal(Signal::STOP).unwrap();
+    store(&mount, "/victim", &bytes).unwrap();
+    assert!(fallbacks(&mount)["timeout"] > 0, "{:?}", fallbacks(&mount));
+    let needle = scene.craft().lookup("/victim").unwrap().chunks[0]
+        .file_id
+        .clone();
+    let target = format!("{}/{needle}", scene.cluster.volume_http(0));
+    let status = || {
+        let asked = scene.cluster.http().send("GET", &target, &[], b"");
+        asked.unwrap().status
+    };
+    assert_eq!(status(), 200);
+    fs::remove_file(mount.path("/victim")).unwrap();
+    eventually("the chunk is deleted", SOON, || status() == 404);
+
+    sidecar.process().signal(Signal::CONT).unwrap();
+    eventually("writes go over the fabric again", SOON, || {
+        store(&mount, "/after", &bytes).unwrap();
+        sidecar.metric("fabric_write_outcomes") > outcomes
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(status(), 404, "it is back");
+}
+
+#[test]
+fn a_write_that_was_given_up_does_not_bring_a_deleted_chunk_back() {
+    needs_fuse!();
+    // In shared memory, whole in a socket, and more than that holds.
+    a_late_write_is_dropped("-transports=shm", 300_000);
+    a_late_write_is_dropped("-transports=tcp", 30_000);
+    a_late_write_is_dropped("-transports=tcp", 2 << 20);
+}

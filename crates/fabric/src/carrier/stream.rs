@@ -6,9 +6,10 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{Shutdown, shutdown, sockopt};
 
 use crate::http::wire::Wire;
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
@@ -368,6 +369,10 @@ impl Lane for StreamLane {
             let _ = self.flush();
         }
         if !is_user {
+            if self.writing.is_some() {
+                // What the server has not got yet it need not get: the connection is reset.
+                let _ = sockopt::set_socket_linger(self.wire.as_fd(), Some(Duration::ZERO));
+            }
             return None;
         }
         let socket = self.wire.into_socket();
