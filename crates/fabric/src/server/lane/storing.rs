@@ -22,10 +22,11 @@ use super::{Fault, Lane, Link};
 use crate::serve::Shelf;
 use crate::server::connection::Connection;
 use crate::server::intake::Intake;
-use crate::server::outlet::Bench;
+use crate::server::outlet::{Bench, Sender};
+use crate::server::rdma;
 use crate::server::serve_item::PIECE;
 use crate::server::shared::Shared;
-use crate::wire::{Frame, Message, Outcome, Place, Write, Written};
+use crate::wire::{Frame, FrameReader, Message, Outcome, Place, Region, Write, Written};
 
 /// Bytes that are received before others have their turn: some milliseconds.
 const TURN: usize = 4 << 20;
@@ -126,72 +127,36 @@ impl<S: Shelf> Lane<S> {
         bench: &mut Bench,
     ) -> Result<Stored, Fault> {
         let mut turn = TURN;
-        loop {
-            let Some(storing) = &mut self.storing else {
-                return Ok(Stored::Done);
-            };
-            let Some(intake) = storing.intake.as_mut().filter(|it| it.missing() > 0) else {
-                break;
-            };
+        while let Some(storing) = &mut self.storing
+            && let Some(intake) = storing.intake.as_mut().filter(|it| it.missing() > 0)
+        {
             if turn == 0 {
                 return Ok(Stored::StepBack);
             }
-            let Write { place, len, .. } = *intake.write();
-            let space = intake.space();
-            let (sender, reader) = match &mut self.link {
-                Link::Socket { sender, reader } => (sender, reader),
-                Link::Rdma(link) => {
-                    let got = match place {
-                        Place::Inline => link.take_data(space),
-                        Place::Region { region, offset } => {
-                            let region = self.session.regions().get(usize::from(region));
-                            let region = region.ok_or(Fault("there is no such region".into()))?;
-                            let len = u64::from(len);
-                            loop {
-                                let (at, left) = (offset + storing.asked, len - storing.asked);
-                                match link.fetch(region, at, left)? {
-                                    0 => break,
-                                    more => storing.asked += more,
-                                }
-                            }
-                            link.take_fetched(space)
-                        }
-                    };
-                    intake.filled(got);
-                    match (got, place) {
-                        (1.., _) => {}
-                        (0, Place::Inline) => {
-                            return Err(Fault("a write is longer than its message".into()));
-                        }
-                        (0, Place::Region { .. }) => {
-                            let is_some = link.poll()?;
-                            match (link.is_lost(), is_some) {
-                                (true, _) => return Ok(Stored::Over),
-                                (false, true) => {}
-                                // A completion brings it back.
-                                (false, false) => return Ok(Stored::Rest),
-                            }
-                        }
-                    }
-                    continue;
+            let brought = match (&mut self.link, intake.write().place) {
+                (Link::Socket { sender, reader }, _) => receive(sender, reader, intake.space())?,
+                (Link::Rdma(link), Place::Inline) => match link.take_data(intake.space()) {
+                    0 => return Err(Fault("a write is longer than its message".into())),
+                    got => Brought::Some(got),
+                },
+                (Link::Rdma(link), Place::Region { region, offset }) => {
+                    let region = self.session.regions().get(usize::from(region));
+                    let region = region.ok_or(Fault("there is no such region".into()))?;
+                    fetch(link, region, offset, &mut storing.asked, intake)?
                 }
             };
-            let got = match reader.take_data(space) {
-                0 => match sender.wire.try_recv(space) {
-                    Ok(0) => return Ok(Stored::Over),
-                    Ok(got) => {
-                        reader.received(got);
-                        got
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Ok(Stored::Rest);
-                    }
-                    Err(error) => return Err(error.into()),
-                },
-                taken => taken,
-            };
-            intake.filled(got);
-            turn = turn.saturating_sub(got);
+            match brought {
+                Brought::Some(got) => {
+                    intake.filled(got);
+                    turn = turn.saturating_sub(got);
+                }
+                Brought::None => return Ok(Stored::Rest),
+                Brought::End => return Ok(Stored::Over),
+            }
+        }
+        if let Link::Rdma(link) = &mut self.link {
+            // Others can use the pieces while this one waits for its volume server.
+            link.finish();
         }
         connection.set_deadline(0);
         let is_ready = |storing: &Storing| storing.intake.as_ref().is_some_and(Intake::is_ready);
@@ -251,9 +216,6 @@ impl<S: Shelf> Lane<S> {
             of.written.add(storing.charged);
         }
         storing.discharge(shared);
-        if let Link::Rdma(link) = &mut self.link {
-            link.finish();
-        }
         self.session.finished(id);
         let message = Message::Written(written);
         self.send(&Frame { id, message }, bench)
@@ -281,6 +243,66 @@ impl<S: Shelf> Lane<S> {
             return Some(Written::without(Outcome::Busy, "too much to do"));
         }
         None
+    }
+}
+
+/// What there was of the bytes of a write.
+enum Brought {
+    Some(usize),
+    /// Nothing now; an event brings the lane back.
+    None,
+    /// The client has closed.
+    End,
+}
+
+/// Receives what a socket has.
+fn receive(
+    sender: &mut Sender,
+    reader: &mut FrameReader,
+    space: &mut [u8],
+) -> Result<Brought, Fault> {
+    match reader.take_data(space) {
+        0 => match sender.wire.try_recv(space) {
+            Ok(0) => Ok(Brought::End),
+            Ok(got) => {
+                reader.received(got);
+                Ok(Brought::Some(got))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Brought::None),
+            Err(error) => Err(error.into()),
+        },
+        taken => Ok(Brought::Some(taken)),
+    }
+}
+
+/// Has the device read as much as there are pieces for, of what lies at `offset` of `region` from the
+/// byte `asked` on, and takes what it has read.
+fn fetch(
+    link: &mut rdma::Link,
+    region: &Region,
+    offset: u64,
+    asked: &mut u64,
+    intake: &mut Intake,
+) -> Result<Brought, Fault> {
+    let len = u64::from(intake.write().len);
+    loop {
+        match link.fetch(region, offset + *asked, len - *asked)? {
+            0 => {}
+            more => {
+                *asked += more;
+                continue;
+            }
+        }
+        let got = link.take_fetched(intake.space());
+        if got > 0 {
+            return Ok(Brought::Some(got));
+        }
+        let is_some = link.poll()?;
+        match (link.is_lost(), is_some) {
+            (true, _) => return Ok(Brought::End),
+            (false, true) => {}
+            (false, false) => return Ok(Brought::None),
+        }
     }
 }
 
