@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs in a virtual machine with a verbs device: reads real files through a real mount, whose bytes
-# come over RDMA, and loses the sidecar on the way.
+# Runs in a virtual machine with a verbs device: reads and writes real files through a real mount, whose
+# bytes come and go over RDMA, and loses the sidecar on the way.
 #   mount.sh RIPTIDE WEED
 set -euo pipefail
 readonly RIPTIDE=$1 WEED=$2
@@ -14,6 +14,8 @@ size=$(size_of $DIR/files)
 cluster
 store $DIR/files
 start_sidecar
+known() { grep -q '"volumes":\[[0-9]' <<<"$(curl -sf http://$IP:8081/health)"; }
+until_true "the sidecar knows its volumes" known
 curl -s http://$IP:8081/health; echo
 doctor=$("$RIPTIDE" doctor -filer $IP:8888) || die "the doctor sees a failure: $doctor"
 echo "$doctor"
@@ -35,6 +37,30 @@ read_all() {
     [[ $packets -ge $(($1 / 4096)) ]] || die "the device sent only $packets packets"
 }
 read_all "$size"
+
+# Writes all files to a folder, and compares them as the filer gives them; and the bytes that went with
+# what the device says that it carried.
+write_all() {
+    local packets bytes
+    packets=$(cat $counters/sent_pkts) bytes=$(number fabric_write_bytes)
+    mkdir $DIR/mnt/$1
+    cp $DIR/files/* $DIR/mnt/$1/ || die "cannot write"
+    packets=$(($(cat $counters/sent_pkts) - packets)) bytes=$(($(number fabric_write_bytes) - bytes))
+    echo "over RDMA: $bytes bytes written by the mount's account, $packets packets by the device's"
+    written "$1"
+    [[ $bytes -ge $2 ]] || die "of $size bytes $bytes went over RDMA, at least $2 expected"
+    [[ $packets -ge $(($2 / 4096)) ]] || die "the device sent only $packets packets"
+}
+# Whether the filer has all files in a folder as they were written.
+written() {
+    local file
+    mkdir -p $DIR/filer
+    for file in $DIR/files/*; do
+        curl -sf "http://$IP:8888/$1/${file##*/}" -o $DIR/filer/one || die "no $1/${file##*/}"
+        cmp $DIR/filer/one "$file" || die "other bytes in $1/${file##*/}"
+    done
+}
+write_all written "$size"
 
 # Random ranges, of files that the cache no longer holds.
 for ((i = 0; i < 12; i++)); do
@@ -83,6 +109,32 @@ echo "killed under a reader: $during of $size bytes came over RDMA, all were rig
 start_sidecar
 over_rdma
 read_all $((size - 7340033))
+
+# The same under a writer.
+went() { [[ $(number fabric_writes) -gt $1 ]]; }
+slowly_write() {
+    local file
+    for file in $DIR/files/*; do
+        cp "$file" $DIR/mnt/killed/ || return
+        sleep 0.2
+    done
+}
+mkdir $DIR/mnt/killed
+before=$(number fabric_writes)
+slowly_write & writer=$!
+until_true "the writer writes over RDMA" went "$((before + 5))"
+kill -9 "$sidecar"
+kill -0 "$writer" || die "the writer has ended too early"
+wait "$writer" || die "a write failed when the sidecar was killed"
+written killed
+echo "killed under a writer: all that was written is right"
+start_sidecar
+before=$(number fabric_writes)
+again() {
+    cp $DIR/files/large1 "$DIR/mnt/killed/again$RANDOM"
+    went "$before"
+}
+until_true "writes go over RDMA again" again
 kill "$sidecar"
 unmount
 echo "mount: passed"

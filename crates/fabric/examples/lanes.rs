@@ -57,6 +57,7 @@ fn main() {
             read_key: None,
             tls: None,
             arena: Some(arena.clone()),
+            remote_reads: false,
             patience: Duration::from_secs(1),
         }),
         arena,

@@ -71,6 +71,9 @@ pub struct Endpoints {
     /// `address:port` for verbs, one for each rail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rdma: Vec<String>,
+    /// Whether writes are taken. Those who do not say so would take one for nonsense.
+    #[serde(default)]
+    pub writes: bool,
 }
 
 impl Announcement {
@@ -206,6 +209,7 @@ mod tests {
     #[test]
     fn what_a_sidecar_says_is_read_whatever_else_it_says() {
         let announced = parse(&document()).unwrap();
+        assert!(!announced.fabric.writes, "who is older does not say so");
         assert_eq!(announced.fabric.tcp.as_deref(), Some("a:18081"));
         assert_eq!(
             (announced.volumes, announced.rack),

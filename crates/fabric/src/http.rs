@@ -33,5 +33,6 @@ pub use head::{ContentRange, Framing, Head, HeadError, Parsed, parse_head};
 pub use route::HttpRoute;
 pub use rustls::ClientConfig;
 pub use stats::HttpStats;
-pub use store::{Form, HttpStore, Place, StoreConfig, StoreError};
+pub(crate) use store::compare;
+pub use store::{Form, HttpStore, Kept, Place, StoreConfig, StoreError};
 pub use tls::{TlsError, client_config};

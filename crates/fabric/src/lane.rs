@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::wire::{Answer, Item, MAX_READ, Place, Welcome};
+use crate::wire::{Answer, Item, MAX_READ, Place, Welcome, Write, Written};
 
 /// An open connection to a sidecar, owned by one thread at a time.
 pub trait Lane: Send {
@@ -62,6 +62,47 @@ pub trait Lane: Send {
     /// # Errors
     /// [`Broken`]; the lane is then of no use any more.
     fn advance(&mut self, inbox: &mut dyn Inbox) -> Result<bool, Broken>;
+
+    /// Whether writes can be sent on it.
+    fn takes_writes(&self) -> bool {
+        false
+    }
+
+    /// Whether a write's bytes can go behind its frame.
+    fn fits_inline(&self, write: &Write) -> bool {
+        let _ = write;
+        true
+    }
+
+    /// Sends a write and, where its bytes go behind the frame, as many of `body` as are taken without
+    /// waiting; how many. Everything of an earlier exchange has been received. Memory that its
+    /// place names stays as it is until the write is answered; when the lane is closed before, the
+    /// server may still read there for as long as what [`close`](Self::close) gave is not retired.
+    ///
+    /// # Errors
+    /// [`Broken`]; the lane is then of no use any more.
+    fn start_write(&mut self, id: u64, write: &Write, body: &[u8]) -> Result<usize, Broken> {
+        let _ = (id, write, body);
+        let words = "no writes are sent over this carrier";
+        Err(io::Error::new(io::ErrorKind::Unsupported, words).into())
+    }
+
+    /// Sends more of the body, the rest of it, without waiting; how many bytes.
+    ///
+    /// # Errors
+    /// [`Broken`]; the lane is then of no use any more.
+    fn push(&mut self, rest: &[u8]) -> Result<usize, Broken> {
+        let _ = rest;
+        Ok(0)
+    }
+
+    /// Receives what is there, without waiting: what became of the write, once it is known.
+    ///
+    /// # Errors
+    /// [`Broken`]; the lane is then of no use any more.
+    fn advance_write(&mut self) -> Result<Option<Written>, Broken> {
+        Ok(None)
+    }
 
     /// Ends the lane. Whatever the peer still does, it is told that nobody listens.
     fn close(self: Box<Self>) -> Option<Retiring>;

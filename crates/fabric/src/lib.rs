@@ -7,6 +7,8 @@
 //! to hand over to and no buffer in between, because on small reads either costs more than the
 //! request itself.
 //!
+//! Needles to store go the same ways: [`TieredStore`].
+//!
 //! [`HttpRoute`] speaks to the volume servers' own HTTP port and works with every SeaweedFS.
 //! Where a volume lives is asked of a [`Locate`], so that nothing here knows the filer.
 
@@ -32,6 +34,7 @@ mod rdma;
 mod read;
 mod route;
 mod tiered;
+mod write;
 
 pub use error::RouteError;
 pub use http::{Access, HttpConfig, HttpRoute, HttpStats};
@@ -39,3 +42,4 @@ pub use locate::{Locate, LocateError, Location};
 pub use read::{AskError, FabricConfig, FabricRoute, FabricStats, Missed, ask};
 pub use route::{Destination, Refused, Route, Stored, UpTo, Way, Whole};
 pub use tiered::TieredRoute;
+pub use write::{FabricStore, Taken, TieredStore, Unwritten, WriteStats};

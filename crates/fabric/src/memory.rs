@@ -8,6 +8,9 @@
 //!   into the cache, from where FUSE replies.
 //! - [`Landing`]: offered to a server. There is no slice of it. It becomes a [`Block`] again when the
 //!   server has answered for it, which only the code that saw the answer may claim.
+//!   A block from which a server only reads, for a write, stays a block: whoever reads does not
+//!   change it. When the server is given up it is quarantined as well, or a server that is late would
+//!   read what somebody else puts there, and find another checksum.
 //! - quarantine: the server was given up. It becomes free when the writer is retired
 //!   (see [`crate::lane`]), not a moment sooner.
 //!

@@ -53,6 +53,9 @@ pub struct Peer {
     pub nearness: Nearness,
     /// How it does; lasts for as long as it listens where it does, as do the lanes.
     pub(crate) health: Arc<client::Peer>,
+    /// How it does with writes. What goes wrong with them may be the volume server's fault, and is
+    /// no reason to read elsewhere.
+    pub(crate) writing: Arc<client::Peer>,
     pub(crate) kept: Arc<Kept>,
 }
 
@@ -102,6 +105,7 @@ impl Peers {
                     nearness: self.here.nearness(&announced),
                     announced,
                     health: Arc::clone(&same.health),
+                    writing: Arc::clone(&same.writing),
                     kept: Arc::clone(&same.kept),
                 }),
                 None => Arc::new(self.stranger(announced)),
@@ -168,11 +172,14 @@ impl Peers {
     fn stranger(&self, announced: Announcement) -> Peer {
         let seed = self.random.hash_one(&announced.http);
         let name = announced.http.clone();
+        let writing = format!("{name} (writes)");
+        let writing = client::Peer::new(writing, self.policy.config(), !seed);
         let health = client::Peer::new(name, self.policy.config(), seed);
         Peer {
             nearness: self.here.nearness(&announced),
             announced,
             health: Arc::new(health),
+            writing: Arc::new(writing),
             kept: Arc::default(),
         }
     }
@@ -199,6 +206,13 @@ impl Peer {
     pub(crate) fn candidate(&self) -> Candidate {
         Candidate {
             peer: Arc::clone(&self.health),
+            nearness: self.nearness,
+        }
+    }
+
+    pub(crate) fn candidate_for_writes(&self) -> Candidate {
+        Candidate {
+            peer: Arc::clone(&self.writing),
             nearness: self.nearness,
         }
     }

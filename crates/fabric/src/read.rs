@@ -31,11 +31,12 @@ use seaweed::FileId;
 
 use crate::carrier::{Dial, DialError};
 use crate::client::{Policy, Reason};
-use crate::lane::Lane;
+use crate::lane::{Broken, Lane};
 use crate::memory::Arena;
 use crate::peers::{Peer, Peers};
 use crate::wire::{Answer, MAX_READ, Status};
 use crate::{Destination, Locate, LocateError, Stored, UpTo};
+pub(crate) use drive::timespec;
 use drive::{Drive, Told};
 use wanted::Wanted;
 
@@ -272,7 +273,53 @@ impl FabricRoute {
         }
     }
 
-    fn next_id(&self) -> u64 {
+    /// A lane to `peer`, kept, if it takes writes, or new.
+    pub(crate) fn lane_for_writes(
+        &self,
+        ctx: &Context<'_>,
+        peer: &Peer,
+    ) -> Result<Box<dyn Lane>, Reason> {
+        if let Some(lane) = peer.kept.lanes.take_for_writes() {
+            return Ok(lane);
+        }
+        let opened = self.open(ctx, peer);
+        opened.map_err(|error| self.unopened(&error))
+    }
+
+    /// No lane could be opened.
+    fn unopened(&self, error: &DialError) -> Reason {
+        self.peers.look_again();
+        let refused = |attempt: &crate::carrier::Attempt| matches!(attempt.why, Broken::Refused(_));
+        match error {
+            DialError::Failed(attempts) if attempts.iter().any(refused) => Reason::Refused,
+            DialError::Version(_) => Reason::Refused,
+            DialError::Failed(_) | DialError::Stopped(_) => Reason::Unreachable,
+        }
+    }
+
+    /// A lane to `peer` is of no use any more.
+    pub(crate) fn broken(&self, peer: &Peer, broken: &Broken) -> Reason {
+        tracing::debug!(sidecar = peer.name(), %broken, "lane broke");
+        self.peers.look_again();
+        Reason::from(broken)
+    }
+
+    /// What all reads and writes share.
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Writes under way.
+    pub(crate) fn writes_in_flight(&self) -> usize {
+        self.policy.writes_in_flight()
+    }
+
+    /// Memory that sidecars can reach.
+    pub(crate) fn arena(&self) -> Option<&Arena> {
+        self.arena.as_ref()
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
         self.id.fetch_add(1, Ordering::Relaxed)
     }
 }

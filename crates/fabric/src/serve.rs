@@ -1,10 +1,14 @@
-//! What a fabric server serves from: the contract with whoever holds the needles.
+//! What a fabric server serves from, and hands writes to: the contract with whoever holds the needles.
 //!
 //! The server half of the fabric knows frames, permits and carriers; it does not know volume
 //! files. A [`Shelf`] finds needles, a [`Held`] needle gives bytes. Both are called from the
-//! server's worker threads and may block on a disk for a moment.
+//! server's worker threads and may block on a disk for a moment. A [`Courier`] hands needles to volume
+//! servers; it has threads of its own to block on.
 
+use context::Context;
 use seaweed::FileId;
+
+use crate::wire::{Write, Written};
 
 /// Holds needles. Called from many threads at once.
 pub trait Shelf: Send + Sync + 'static {
@@ -53,6 +57,14 @@ pub trait Held: Send + Sync {
     /// # Errors
     /// See [`ReadFault`].
     unsafe fn read_into(&self, offset: u64, dst: *mut u8, len: usize) -> Result<(), ReadFault>;
+}
+
+/// Hands needles to volume servers. Called from many threads at once, which wait for it.
+pub trait Courier: std::fmt::Debug + Send + Sync {
+    /// Hands `bytes`, whose checksum was compared, to the volume server that `write` names, and waits
+    /// for what that says: no longer than `ctx` allows. It says that the needle is kept only when
+    /// the volume server does.
+    fn deliver(&self, ctx: &Context<'_>, write: &Write, bytes: &[u8]) -> Written;
 }
 
 /// Why a shelf has nothing to serve.

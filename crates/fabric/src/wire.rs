@@ -2,7 +2,8 @@
 //!
 //! One protocol for all carriers. A *lane* is one connection that has one exchange in flight at a
 //! time: a [`Read`] of one or more items, answered by one [`Answer`] for each item in the order of
-//! the items. Lanes are many, so nothing is multiplexed and a slow needle holds up nobody else.
+//! the items, or a [`Write`] of one needle, answered by a [`Written`]. Lanes are many, so nothing is
+//! multiplexed and a slow needle holds up nobody else.
 //!
 //! ```text
 //! client                                   server
@@ -13,13 +14,21 @@
 //! Read    items                        ──▶
 //!                                      ◀── Answer      item 0, its bytes inline or already placed
 //!                                      ◀── Answer      item 1 …
+//! Write   needle, its bytes behind it  ──▶
+//!         or in a region
+//!                                      ◀── Written     what its volume server says
 //! ```
+//!
+//! A server that is older than writes refuses one as a frame of unknown kind. A client does not send
+//! it any: it sends writes to those only whose announcement says that they take them
+//! ([`Endpoints::writes`](crate::announce::Endpoints::writes)), which older clients do not look at.
 //!
 //! No memory key and no descriptor is used before the proof was accepted.
 //!
 //! Where bytes go is decided for each item: [`Place::Inline`] puts them behind the answer's frame,
 //! [`Place::Region`] names memory of the client that the server writes to before it answers (by
-//! pread(2) into shared memory, by RDMA WRITE). A frame:
+//! pread(2) into shared memory, by RDMA WRITE). The bytes of a write come the same ways: behind its
+//! frame, or in memory of the client that the server reads from. A frame:
 //!
 //! | bytes | field | |
 //! |---|---|---|
@@ -31,8 +40,9 @@
 //! | 16..20 | data | bytes behind the body that the frame's checksum does not cover, at most [`MAX_READ`] |
 //! | 20..24 | checksum | CRC32C of the header, with zeros here, and of the body |
 //!
-//! All integers are little-endian. Data is covered by the answer's own checksum; it follows only an
-//! [`Answer`] that is [`Status::Done`] and inline, and is then as long as the answer says. The
+//! All integers are little-endian. Data is covered by the checksum in its message; it follows only an
+//! [`Answer`] that is [`Status::Done`] and inline, and a [`Write`] whose place is inline, and is then as
+//! long as they say. The
 //! bodies, where every byte that is not named does not exist:
 //!
 //! | body | bytes | field |
@@ -66,6 +76,26 @@
 //! | | 8..16 | bytes stored |
 //! | | 16..20 | CRC32C of the bytes delivered |
 //! | Ping, Pong, Bye | none | |
+//! | Write | 0..4 | volume |
+//! | | 4..12 | key of the first id of the assignment |
+//! | | 12..16 | cookie |
+//! | | 16..20 | which id of the assignment, from 0 |
+//! | | 20 | 1 gzip, 2 fsync, added up |
+//! | | 21 | place: 0 inline, 1 region |
+//! | | 22..24 | region; 0 when inline |
+//! | | 24..28 | bytes, at least one |
+//! | | 28..32 | their CRC32C |
+//! | | 32..40 | offset in the region; 0 when inline |
+//! | | 40..44 | milliseconds that the client waits for an answer |
+//! | | 44..46 | `s`, length of the server |
+//! | | 46..48 | `t`, length of the token |
+//! | | 48..48+s | server: the volume server, as the sidecar announced it |
+//! | | then t | token: of the assignment; empty where none is needed |
+//! | Written | 0 | outcome |
+//! | | 1 | 1 if the checksum is known, else 0 |
+//! | | 2..4 | the volume server's HTTP status; 0 if it gave none |
+//! | | 4..8 | CRC32C of what it stored, by its own account; 0 if not known |
+//! | | then all | what it says, or the sidecar, UTF-8 |
 //!
 //! A frame has one encoding only: what decodes encodes to the same bytes again. Bytes from a socket
 //! go through a [`FrameReader`]; [`encode()`] appends frames to a buffer that is used again and again.
@@ -78,12 +108,14 @@ mod proof;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use seaweed::FileId;
 
-pub use encode::{encode, encode_answer, encode_read};
+pub use encode::{encode, encode_answer, encode_read, encode_write};
 pub use error::WireError;
 pub use reader::{Frame, FrameReader, Next};
+pub use write::{MAX_SERVER, MAX_TEXT, MAX_TOKEN, Outcome, Write, Written};
 
 /// The version spoken here. Another one is refused by name.
 pub const VERSION: u8 = 1;
@@ -93,7 +125,7 @@ pub const HEADER: usize = 24;
 pub const MAX_BODY: usize = 8 << 10;
 /// The most items of one read.
 pub const MAX_ITEMS: usize = 64;
-/// The most bytes one item may ask for; larger pieces are asked for in parts.
+/// The most bytes one item may ask for; larger pieces are asked for in parts. Nor has a write more.
 pub const MAX_READ: u64 = 64 << 20;
 /// The most bytes that are sent inline when the item has a place of its own in a region.
 /// Below this a copy costs less than telling where to put it.
@@ -128,6 +160,10 @@ pub enum Message {
     Pong,
     /// The sender ends the lane in good order.
     Bye,
+    /// A needle for a volume server, please.
+    Write(Write),
+    /// What became of a write.
+    Written(Written),
 }
 
 /// How the client introduces itself.
@@ -284,6 +320,17 @@ pub enum Status {
     Gzip,
     /// The server has too much to do; the client goes another way now and comes back later.
     Busy,
+}
+
+impl Message {
+    /// Bytes that follow the frame.
+    pub fn data(&self) -> usize {
+        match self {
+            Self::Answer(answer) => answer.data(),
+            Self::Write(write) => write.data(),
+            _ => 0,
+        }
+    }
 }
 
 impl Answer {

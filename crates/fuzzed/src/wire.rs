@@ -24,10 +24,14 @@ pub fn fabric_frame(data: &[u8]) {
     // A body longer than u32 is longer than any frame.
     frame.extend((body.len() as u32).to_le_bytes());
     frame.extend([7; 8]);
-    // What an answer says about its data is what the header has to say.
-    let data = match (kind, body.get(2..8)) {
-        (7, Some([0, flags, len @ ..])) if flags & 1 == 1 => len,
-        _ => &[0; 4],
+    // What an answer or a write says about its data is what the header has to say.
+    let data = match (kind, body) {
+        (7, [_, _, 0, flags, a, b, c, d, ..]) if flags & 1 == 1 => [*a, *b, *c, *d],
+        (11, body) if body.get(21) == Some(&0) => {
+            let len = body.get(24..28).and_then(|len| len.try_into().ok());
+            len.unwrap_or_default()
+        }
+        _ => [0; 4],
     };
     frame.extend(data);
     let checksum = seaweed::crc::crc32c(&[&frame[..], &[0; 4], body].concat());

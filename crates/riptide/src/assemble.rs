@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use fabric::{Access, FabricRoute, HttpConfig, HttpRoute, HttpStats, Locate, Route, TieredRoute};
+use fabric::{
+    Access, FabricRoute, FabricStore, HttpConfig, HttpRoute, HttpStats, Locate, Route, TieredRoute,
+    TieredStore, WriteStats,
+};
 use filer::{Filer, FilerConfig, VolumeMap};
 use fuse::Negotiated;
 use mount::{FilerLocator, IdMap, Mount, MountConfig, MountStats, RootAttr};
@@ -93,17 +96,26 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
 
     let stats = Arc::new(MountStats::default());
     let config = mount_config(options, over);
-    let writer = writer(options, &security, &filer)?;
+    let upload = upload(options, &security, &filer, fabric.as_ref())?;
+    let store = Arc::clone(upload.store());
+    let writer = writer(options, upload);
     let writer_stats = writer.stats();
     let mount = Mount::open(config, filer.clone(), reader, writer, Arc::clone(&stats)).await?;
 
-    let registry = Arc::new(registry(options, &stats, &reader_stats, fabric.clone()));
+    let registry = Arc::new(registry(
+        options,
+        &stats,
+        &reader_stats,
+        fabric.clone(),
+        Arc::clone(&store),
+    ));
     registry.add(Arc::clone(&stats) as Arc<dyn Export>);
     registry.add(reader_stats);
     if let Some(fabric) = fabric {
         registry.add(fabric);
     }
     registry.add(writer_stats);
+    registry.add(store);
     registry.add(http_stats);
     registry.add(Arc::new(FilerNumbers(filer)));
     Ok(Assembled {
@@ -178,7 +190,12 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
 /// than 256 MiB unless they are told otherwise, and readers fetch chunks whole.
 const CHUNK_MAX: usize = 128 << 20;
 
-fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow::Result<Writer> {
+fn upload(
+    options: &MountOptions,
+    security: &Security,
+    filer: &Filer,
+    fabric: Option<&Arc<FabricRoute>>,
+) -> anyhow::Result<FilerUpload> {
     let placement = Placement {
         collection: options.tree.collection.clone(),
         replication: options.tree.replication.clone(),
@@ -188,7 +205,12 @@ fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow:
     };
     let runtime = tokio::runtime::Handle::current();
     let http = http_config(options, security)?;
-    let upload = UploadConfig {
+    let wanted = options.fabric.as_ref().filter(|wanted| !wanted.read_only);
+    let fabric = wanted.zip(fabric).map(|(wanted, route)| writer::Fabric {
+        route: Arc::clone(route),
+        fallback: wanted.fallback,
+    });
+    let config = UploadConfig {
         placement,
         access: http.access,
         store: fabric::http::StoreConfig {
@@ -196,8 +218,12 @@ fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow:
             ..fabric::http::StoreConfig::default()
         },
         write_key: security.write_key.clone(),
+        fabric,
     };
-    let upload = FilerUpload::new(filer.clone(), runtime, upload);
+    Ok(FilerUpload::new(filer.clone(), runtime, config))
+}
+
+fn writer(options: &MountOptions, upload: FilerUpload) -> Writer {
     let data = &options.data;
     let config = WriterConfig {
         chunk_bytes: usize::try_from(data.chunk_bytes)
@@ -208,7 +234,7 @@ fn writer(options: &MountOptions, security: &Security, filer: &Filer) -> anyhow:
         ..WriterConfig::default()
     };
     let config = config.with_buffer(data.write_buffer_mib);
-    Ok(Writer::new(config, Arc::new(upload)))
+    Writer::new(config, Arc::new(upload))
 }
 
 /// What tells the file ids of one cluster from those of another. A filer's signature is kept in
@@ -264,6 +290,7 @@ fn registry(
     stats: &Arc<MountStats>,
     reader: &Arc<ReaderStats>,
     fabric: Option<Arc<FabricRoute>>,
+    store: Arc<TieredStore>,
 ) -> Registry {
     let info = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -281,6 +308,7 @@ fn registry(
         move || {
             let reads = summary.read_time.snapshot();
             let over_fabric = reader.fabric_latency.snapshot().count();
+            let writes = store.fabric().map(FabricStore::stats);
             Summary {
                 enabled: fabric.is_some(),
                 total_reads: reads.count(),
@@ -292,6 +320,9 @@ fn registry(
                 },
                 total_bytes_read: summary.bytes_read.get(),
                 avg_latency_ns: reads.mean_ns(),
+                rdma_writes: writes.map_or(0, WriteStats::writes),
+                rdma_bytes_written: writes.map_or(0, WriteStats::bytes),
+                write_fallbacks: writes.filter(|_| !is_strict).map_or(0, WriteStats::missed),
             }
         },
         move || {

@@ -157,6 +157,8 @@ pub struct FabricOptions {
     pub sidecars: Sidecars,
     /// `-rdma.fallback`: whether HTTP delivers what the fabric does not.
     pub fallback: bool,
+    /// `-rdma.readOnly`: whether chunks are written over HTTP alone.
+    pub read_only: bool,
     /// `-rdma.maxConcurrent`, from 1 to 4096.
     pub max_concurrent: usize,
     /// `-rdma.timeoutMs`, at least a millisecond.
@@ -328,6 +330,7 @@ impl FabricOptions {
         let options = Self {
             sidecars: sidecars(values.text("rdma.sidecar")?)?,
             fallback: values.switch("rdma.fallback"),
+            read_only: values.switch("rdma.readOnly"),
             max_concurrent: values.count("rdma.maxConcurrent"),
             timeout: Duration::from_millis(values.count("rdma.timeoutMs")),
         };

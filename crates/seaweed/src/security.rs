@@ -30,6 +30,8 @@ pub struct Security {
     pub https: Option<HttpsClient>,
     /// HTTPS as the volume server serves it.
     pub https_volume: Option<HttpsServer>,
+    /// Servers look at the address of who asks (`guard.white_list`).
+    pub has_white_list: bool,
     /// Signs writes to volume servers.
     pub write_key: Option<SigningKey>,
     /// Signs reads from volume servers.
@@ -135,6 +137,7 @@ impl Security {
             grpc: grpc(&document, versions)?,
             https: https(&document, versions)?,
             https_volume: https_server(&document, "https.volume", versions)?,
+            has_white_list: document.text("guard.white_list")?.is_some(),
             write_key: signing_key(&document, "jwt.signing", WRITE_LIFETIME)?,
             read_key: signing_key(&document, "jwt.signing.read", READ_LIFETIME)?,
             filer_write_key: signing_key(&document, "jwt.filer_signing", WRITE_LIFETIME)?,

@@ -173,6 +173,36 @@ pub(crate) fn host_port(host: &str, port: u16) -> String {
 }
 
 #[cfg(test)]
+impl Config {
+    /// On free ports of this machine, without a carrier and without a volume server.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            bind: Some([127, 0, 0, 1].into()),
+            port: 0,
+            fabric_port: 0,
+            socket: None,
+            transports: Transports {
+                rdma: true,
+                shm: false,
+                tcp: false,
+            },
+            device: None,
+            max_clients: 64,
+            memory_limit: 64 << 20,
+            volume_servers: Vec::new(),
+            dirs: Vec::new(),
+            idx_dir: None,
+            filers: Vec::new(),
+            verify_ranges: VerifyRanges::Cached,
+            advertise: None,
+            data_center: "dc".to_owned(),
+            rack: "r".to_owned(),
+            config_dir: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -21,6 +21,7 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::courier::Courier;
 use crate::discovery::{Discovery, OpenShelf};
 use crate::ending::{Ender, ending};
 use crate::gate::Gate;
@@ -66,12 +67,14 @@ impl Daemon {
         let listener = listen(config.bind, config.port).await?;
         let address = listener.local_addr()?;
         let shelves: Arc<Shelves<S>> = Arc::default();
+        let courier = Courier::new(&config, &security)?;
         let lanes = Lanes::start(
             &config,
             address.port(),
             security.read_key.clone(),
             tls.clone(),
             Arc::clone(&shelves),
+            courier.clone(),
         )?;
         match lanes.no_rdma() {
             None => tracing::info!(rails = %lanes.rails().join(", "), "offering RDMA"),
@@ -80,6 +83,9 @@ impl Daemon {
         }
         let (ender, ending) = ending();
         let view = Arc::new(View::new(rdma::provider(lanes.no_rdma())));
+        if let Some(courier) = &courier {
+            courier.learn(&view);
+        }
         let names = Names::new(&config, address.port(), lanes.tcp(), lanes.endpoints());
         view.announce(|told| {
             names.tell(None, told);

@@ -2,7 +2,7 @@
 //!
 //! Shared memory is reached by a unix socket, everything else by TCP. Both serve from the same
 //! shelves as HTTP and let in by the same key: here the proof of the handshake takes the place of
-//! the token.
+//! the token. Writes carry a token of their own, at which the volume server looks.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fabric::announce::{Endpoints, this_host};
-use fabric::serve::Shelf;
+use fabric::serve::{self, Shelf};
 use fabric::server::{Server, ServerConfig, ServerStats};
 use fabric::wire::VERSION;
 use seaweed::jwt::SigningKey;
 
 use crate::config::Config;
+use crate::courier::Courier;
 use crate::rdma;
 
 /// Where sockets of services belong.
@@ -41,6 +42,7 @@ pub struct Lanes<S: Shelf> {
     unix: Option<PathBuf>,
     tcp: Option<u16>,
     tls: bool,
+    takes_writes: bool,
     /// Why there is no RDMA.
     no_rdma: Option<String>,
 }
@@ -56,8 +58,10 @@ impl<S: Shelf> Lanes<S> {
         key: Option<SigningKey>,
         tls: Option<Arc<rustls::ServerConfig>>,
         shelf: Arc<S>,
+        courier: Option<Arc<Courier>>,
     ) -> anyhow::Result<Self> {
         let unix = unix_path(config, port)?;
+        let takes_writes = courier.is_some();
         let has_tls = tls.is_some();
         let mut wanted = ServerConfig {
             name: "lanes".to_owned(),
@@ -67,6 +71,7 @@ impl<S: Shelf> Lanes<S> {
             max_lanes: config.max_clients,
             busy_bytes: config.memory_limit,
             rdma_buffers: config.memory_limit / BUFFERS_PART,
+            courier: courier.map(|courier| courier as Arc<dyn serve::Courier>),
             workers: thread::available_parallelism().map_or(1, |n| n.get().min(MAX_WORKERS)),
             ..ServerConfig::default()
         };
@@ -82,6 +87,7 @@ impl<S: Shelf> Lanes<S> {
                 unix,
                 tcp: None,
                 tls: has_tls,
+                takes_writes,
             });
         }
         let server = match listen(config, &mut wanted, Arc::clone(&shelf)) {
@@ -101,6 +107,7 @@ impl<S: Shelf> Lanes<S> {
             unix,
             tcp: server.tcp_address().map(|address| address.port()),
             tls: has_tls,
+            takes_writes,
             no_rdma,
             server: Some(server),
         })
@@ -116,6 +123,7 @@ impl<S: Shelf> Lanes<S> {
             tcp: None,
             tls: self.tls && self.tcp.is_some(),
             rdma: self.rails(),
+            writes: self.takes_writes,
         }
     }
 

@@ -5,7 +5,8 @@
 //!
 //! Needles come from a [`Shelf`](fabric::serve::Shelf). [`discovery`] finds the folders and opens
 //! shelves, [`shelves`] makes one of several, [`reading`] turns what is stored into clear bytes
-//! within a [`budget`], [`gate`] checks who asks; [`http`] and [`lanes`] speak to clients. [`view`] is what
+//! within a [`budget`], [`gate`] checks who asks; [`http`] and [`lanes`] speak to clients. What mounts
+//! write goes to the volume servers by a [`courier`]. [`view`] is what
 //! the daemon says about itself, [`register`] tells it to the filer, and [`peers`] finds by
 //! the same way the sidecars of other servers.
 
@@ -15,6 +16,7 @@ pub mod budget;
 pub mod client;
 pub mod config;
 pub mod counters;
+pub mod courier;
 pub mod daemon;
 pub mod discovery;
 pub mod ending;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fabric::server::ServerStats;
+use fabric::server::{CarrierStats, ServerStats};
 use fabric::wire::Status;
 use serde_json::json;
 use stats::{Export, Exporter, Health, Registry, Summary};
@@ -60,6 +60,10 @@ fn summary(http: &Counters, lanes: Option<&ServerStats>, enabled: bool) -> Summa
     let fabric_time = lanes.map(|lanes| lanes.time.snapshot());
     let (timed, spent) = fabric_time.map_or((0, 0), |time| (time.count(), time.sum_ns()));
     let total = http.reads.get() + fabric_reads;
+    let written = |of: fn(&CarrierStats) -> u64| {
+        let each = lanes.map(|lanes| [&lanes.shm, &lanes.tcp, &lanes.rdma]);
+        each.into_iter().flatten().map(of).sum()
+    };
     Summary {
         enabled,
         total_reads: total,
@@ -67,6 +71,10 @@ fn summary(http: &Counters, lanes: Option<&ServerStats>, enabled: bool) -> Summa
         http_fallbacks: 0,
         rdma_ratio_pct: 100.0 * fabric_reads as f64 / total.max(1) as f64,
         total_bytes_read: http.bytes.get() + fabric_bytes,
+        rdma_writes: written(|of| of.writes.get()),
+        rdma_bytes_written: written(|of| of.written.get()),
+        // It is the mounts that fall back.
+        write_fallbacks: 0,
         avg_latency_ns: (http_time.sum_ns() + spent) / (http_time.count() + timed).max(1),
     }
 }

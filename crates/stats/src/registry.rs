@@ -26,6 +26,12 @@ pub struct Summary {
     pub total_bytes_read: u64,
     /// Mean time of a read, in nanoseconds.
     pub avg_latency_ns: u64,
+    /// Needles that volume servers have taken by way of a sidecar.
+    pub rdma_writes: u64,
+    /// Bytes of those.
+    pub rdma_bytes_written: u64,
+    /// Needles that the fabric did not bring to their volume server and HTTP was asked to.
+    pub write_fallbacks: u64,
 }
 
 /// Whether the process does its job, and why not.

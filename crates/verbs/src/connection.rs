@@ -1,4 +1,4 @@
-//! One reliable connection: messages both ways, and writes into the peer's memory.
+//! One reliable connection: messages both ways, and writes into the peer's memory or reads of it.
 //!
 //! Posting and polling never block and may be done from any thread. What is posted completes in
 //! order; the id that posting returns comes back in an [`Event`]. The send queue has a bounded number
@@ -61,7 +61,7 @@ pub struct Write {
 impl Connection {
     /// Writes, and a message behind them, that go out with one call. Longer answers take several.
     pub const MAX_CHAIN: usize = 16;
-    /// Bytes in one write: RC messages end at 2 GiB.
+    /// Bytes in one write or read: RC messages end at 2 GiB.
     pub const MAX_WRITE: u64 = 1 << 30;
 
     /// Connects to a [`crate::Listener`] and waits until that has answered. See [`Connecting`]
@@ -160,6 +160,16 @@ impl Connection {
     /// As [`Self::post_send`] and [`Self::post_writes`].
     pub fn post_writes_then_send(&self, writes: &[Write], message: &[u8]) -> Result<u64, Error> {
         self.state.lock().post(writes, Some(message))
+    }
+
+    /// Reads the beginning of `remote` into `local`, as much as that holds, which then has the bytes
+    /// when [`Event::ReadDone`] is reported; until then the memory stays registered, and what it
+    /// holds is anybody's guess. Reads of one connection are done one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::post_writes`].
+    pub fn post_read(&self, local: &MemorySlice, remote: RemoteMemory) -> Result<u64, Error> {
+        self.state.lock().post_read(local, remote)
     }
 
     /// Asks the peer's device for a sign of life: a write of no bytes. Without work under way a

@@ -27,6 +27,11 @@ pub enum Event {
         /// What posting them returned.
         id: u64,
     },
+    /// The peer's memory has been read: the local memory holds it.
+    ReadDone {
+        /// What posting it returned.
+        id: u64,
+    },
     /// Work that was not done, or of which that is not known. [`Event::Disconnected`] follows.
     Failed {
         /// What posting it returned.

@@ -1,7 +1,8 @@
 //! RDMA verbs, safe to use.
 //!
 //! A small layer over libibverbs and librdmacm for one pattern: a client sends a short request, the
-//! server writes the answer into the client's registered memory and says so. [`Listener`] and
+//! server writes the answer into the client's registered memory and says so, or reads what the client
+//! has for it there. [`Listener`] and
 //! [`Connecting`] make connections by IP address; a [`Connection`] is one reliable queue pair with a
 //! completion queue of its own. Work is posted without blocking and its outcome taken with
 //! [`Connection::poll`]; whoever wants to sleep polls [`Connection::fds`], together with whatever
@@ -16,7 +17,8 @@
 //! All connections over one device share a protection domain: registering a pool of buffers once is
 //! what makes small reads cheap. A remote key is therefore good on every connection of that
 //! device. Whoever is allowed to connect, or is connected to, can write into every region registered
-//! with [`Access::RemoteWrite`]. RDMA peers are trusted with that memory, and only with that.
+//! with [`Access::RemoteWrite`] or [`Access::RemoteReadWrite`], and read the latter. RDMA peers are
+//! trusted with that memory, and only with that.
 //!
 //! # Where `unsafe` is
 //!

@@ -1,7 +1,7 @@
 //! Memory that a device reads and writes.
 //!
 //! A [`MemoryRegion`] pins memory and gives it the keys by which work requests name it: the local
-//! one for this end's own sends and writes, the remote one for the peer's writes. It holds its
+//! one for this end's own sends, writes and reads, the remote one for the peer's. It holds its
 //! owner, so memory cannot be freed while a device may touch it, and deregisters before it lets go.
 //!
 //! # Why this is sound
@@ -46,6 +46,8 @@ pub enum Access {
     Local,
     /// Every peer that knows the key may write.
     RemoteWrite,
+    /// Every peer that knows the key may read and write.
+    RemoteReadWrite,
 }
 
 /// Registered memory. Deregistered when dropped, then its owner is released.
@@ -79,6 +81,11 @@ impl MemoryRegion {
                 sys::ibv_access_flags::IBV_ACCESS_LOCAL_WRITE
                     | sys::ibv_access_flags::IBV_ACCESS_REMOTE_WRITE
             }
+            Access::RemoteReadWrite => {
+                sys::ibv_access_flags::IBV_ACCESS_LOCAL_WRITE
+                    | sys::ibv_access_flags::IBV_ACCESS_REMOTE_WRITE
+                    | sys::ibv_access_flags::IBV_ACCESS_REMOTE_READ
+            }
         };
         let len = owner.len();
         // SAFETY: the domain's PD is never deallocated; Pinned promises `len` mapped bytes, for as
@@ -103,7 +110,7 @@ impl MemoryRegion {
         }))
     }
 
-    /// A part of it, as the source of a write.
+    /// A part of it, as the source of a write or the target of a read.
     ///
     /// # Errors
     /// [`Error::Bounds`] when it is not inside.
@@ -116,14 +123,14 @@ impl MemoryRegion {
         })
     }
 
-    /// A part of it, for a peer to write to.
+    /// A part of it, for a peer to write to, or to read where that was allowed.
     ///
     /// # Errors
-    /// [`Error::Bounds`] when it is not inside, [`Error::Config`] when peers may not write to it.
+    /// [`Error::Bounds`] when it is not inside, [`Error::Config`] when peers may not touch it.
     pub fn remote(&self, offset: usize, len: usize) -> Result<RemoteMemory, Error> {
         self.check(offset, len)?;
-        if self.access != Access::RemoteWrite {
-            let what = "this memory is not registered for remote writes".to_owned();
+        if self.access == Access::Local {
+            let what = "this memory is not registered for remote access".to_owned();
             return Err(Error::Config { what });
         }
         let addr = self.owner.as_ptr().expose_provenance() as u64 + offset as u64;

@@ -42,5 +42,5 @@ pub use dirty::{Dirty, Look};
 pub use edit::{Applied, Edit};
 pub use error::WriteError;
 pub use stats::WriterStats;
-pub use upload::{FilerUpload, Placement, Upload, UploadConfig};
+pub use upload::{Fabric, FilerUpload, Placement, Upload, UploadConfig};
 pub use writer::{Writer, WriterConfig};

@@ -1,13 +1,14 @@
 //! Storing one chunk.
 //!
 //! [`FilerUpload`] asks the filer for an id (`assign`), brings the bytes into the
-//! form in which they are stored (`encode`), and puts them to the volume server.
+//! form in which they are stored (`encode`), and puts them to the volume server: by way
+//! of the sidecar beside it where there is one, or else over HTTP.
 //! A server that fails gets the same id twice more, since what it may have taken
 //! of the first attempt is then the same needle; after that, and at once when the
 //! volume cannot be written to any more, the bytes go to another id. How long all
 //! this may take is the caller's deadline, except that a cluster without room is
 //! believed after a while: right after a server was lost, the master says the
-//! same.
+//! same; and so is a fabric that does not deliver, where nothing else is allowed.
 
 mod assign;
 mod encode;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use context::{Context, Stopped};
 use fabric::http::{Access, Form, HttpStore, Place, StoreConfig, StoreError};
+use fabric::{FabricRoute, TieredStore};
 use filer::Filer;
 use parking_lot::Mutex;
 use seaweed::jwt::SigningKey;
@@ -79,14 +81,25 @@ pub struct UploadConfig {
     /// `jwt.signing.key`, where this machine has it: it signs what an assignment's own token is
     /// too old for.
     pub write_key: Option<SigningKey>,
+    /// The fabric, where chunks go over it.
+    pub fabric: Option<Fabric>,
 }
 
-/// Uploads over HTTP to where the filer says.
+/// The fabric, for chunks.
+#[derive(Debug, Clone)]
+pub struct Fabric {
+    /// The sidecars and the lanes to them.
+    pub route: Arc<FabricRoute>,
+    /// `-rdma.fallback`: whether HTTP takes what the fabric does not.
+    pub fallback: bool,
+}
+
+/// Uploads to where the filer says.
 pub struct FilerUpload {
     filer: Filer,
     config: UploadConfig,
     assigner: Assigner,
-    store: HttpStore,
+    store: Arc<TieredStore>,
     /// The newest assignment of each volume that was written to.
     volumes: Mutex<HashMap<u32, Arc<Assignment>>>,
     syncs: AtomicU64,
@@ -96,6 +109,9 @@ pub struct FilerUpload {
 const SAME_ID: u32 = 3;
 /// How long the filer may say that there is no room before it is believed.
 const FULL: Duration = Duration::from_secs(10);
+/// How long the fabric may fail, where nothing else is allowed, before an upload has failed: long
+/// enough for a sidecar to be restarted.
+const DOWN: Duration = Duration::from_secs(10);
 /// Pauses between attempts grow from here...
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// ...to here.
@@ -106,14 +122,23 @@ const VOLUMES_MAX: usize = 65_536;
 impl FilerUpload {
     /// Asks `filer` on `runtime`.
     pub fn new(filer: Filer, runtime: tokio::runtime::Handle, config: UploadConfig) -> Self {
+        let mut store = TieredStore::new(HttpStore::new(config.store.clone()));
+        if let Some(Fabric { route, fallback }) = &config.fabric {
+            store = store.over(Arc::clone(route), *fallback);
+        }
         Self {
             assigner: Assigner::new(filer.clone(), runtime, config.placement.clone()),
-            store: HttpStore::new(config.store.clone()),
+            store: Arc::new(store),
             filer,
             config,
             volumes: Mutex::default(),
             syncs: AtomicU64::new(0),
         }
+    }
+
+    /// How chunks went to volume servers.
+    pub fn store(&self) -> &Arc<TieredStore> {
+        &self.store
     }
 
     /// One attempt.
@@ -130,7 +155,8 @@ impl FilerUpload {
             fsync: durable || assignment.fsync || self.always_syncs(assignment),
         };
         self.at(assignment, ticket.delta, &assignment.auth, |place| {
-            self.store.put(ctx, place, form, &[encoded.bytes()])
+            let location = &assignment.location;
+            self.store.put(ctx, location, place, form, encoded.bytes())
         })
     }
 
@@ -143,11 +169,10 @@ impl FilerUpload {
     ) -> T {
         let filer;
         let (server, through_filer) = match &self.config.access {
-            Access::Direct => (assignment.url.as_str(), false),
-            Access::PublicUrl if assignment.public_url.is_empty() => {
-                (assignment.url.as_str(), false)
+            Access::PublicUrl if !assignment.location.public_url.is_empty() => {
+                (assignment.location.public_url.as_str(), false)
             }
-            Access::PublicUrl => (assignment.public_url.as_str(), false),
+            Access::Direct | Access::PublicUrl => (assignment.location.url.as_str(), false),
             Access::FilerProxy(_) => {
                 filer = self.filer.current().http();
                 (filer.as_str(), true)
@@ -197,7 +222,7 @@ impl FilerUpload {
         let mut pause = PAUSE_MIN;
         self.at(assignment, assignment.spare, &token, |place| {
             loop {
-                match self.store.put(ctx, place, form, &[&mark]) {
+                match self.store.http().put(ctx, place, form, &[&mark]) {
                     Ok(_) => break,
                     Err(StoreError::Stopped(stopped)) => return Err(stopped.into()),
                     Err(error @ StoreError::Refused { .. }) => return Err(failed(&error)),
@@ -209,7 +234,7 @@ impl FilerUpload {
                     }
                 }
             }
-            if let Err(error) = self.store.delete(ctx, place) {
+            if let Err(error) = self.store.http().delete(ctx, place) {
                 tracing::debug!(%error, "eight bytes are left in the volume");
             }
             Ok(())
@@ -246,6 +271,9 @@ impl Upload for FilerUpload {
                         };
                         tracing::debug!(%failure, id = %ticket.id(), "chunk not stored");
                         last = Some(failed(&failure));
+                        if matches!(failure, StoreError::Fabric { .. }) && began.elapsed() >= DOWN {
+                            return Err(failed(&failure));
+                        }
                         // It has said that it will not.
                         if matches!(failure, StoreError::Refused { status, .. } if status != 429) {
                             break;

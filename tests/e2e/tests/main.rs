@@ -1,6 +1,7 @@
 //! End-to-end tests: the real `riptide`, mounted on a real SeaweedFS.
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod accelerated;
 mod applications;
 mod attributes;
 mod conformance;

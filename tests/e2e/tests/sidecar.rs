@@ -14,7 +14,7 @@ use e2e::{
 use fabric::announce::{Announcement, Endpoints, FOLDER, this_host};
 use fabric::carrier::{Dial, Dialer, DialerConfig};
 use fabric::lane::{Answered, Inbox, Lane};
-use fabric::wire::{Answer, Extent, Item, Place, Status};
+use fabric::wire::{self, Answer, Extent, Item, Outcome, Place, Status};
 use seaweed::FileId;
 use seaweed::jwt::SigningKey;
 
@@ -450,6 +450,7 @@ fn its_announced_lanes_give_the_same_bytes() {
             read_key: Some(SigningKey::new(key.as_bytes(), None)),
             tls: None,
             arena: None,
+            remote_reads: false,
             patience: Duration::from_secs(10),
         })
     };
@@ -503,4 +504,66 @@ fn its_announced_lanes_give_the_same_bytes() {
         assert!(strange.is_err(), "{carrier}");
     }
     assert!(sidecar.metric("fabric_exchanges") > 0.0);
+}
+
+#[test]
+fn a_write_without_a_good_token_is_refused_by_the_volume_server() {
+    let scene = Scene::of(Cluster::builder().jwt(true));
+    scene.put("/f", &noise(1, 1000));
+    let sidecar = Sidecar::start(&scene, 0, &[]);
+    let announced: Announcement = serde_json::from_value(sidecar.health().unwrap()).unwrap();
+    assert!(announced.fabric.writes);
+    let dialer = Dialer::new(DialerConfig {
+        name: "e2e".to_owned(),
+        host: this_host().unwrap(),
+        read_key: Some(SigningKey::new(READ_KEY.as_bytes(), None)),
+        tls: None,
+        arena: None,
+        remote_reads: false,
+        patience: Duration::from_secs(10),
+    });
+    let patience = Context::background(Duration::from_secs(10));
+    let mut lane = dialer.dial(&patience, &announced.fabric).unwrap();
+    let base: FileId = scene.craft().lookup("/f").unwrap().chunks[0]
+        .file_id
+        .parse()
+        .unwrap();
+    let body = noise(2, 1000);
+    let foreign = FileId { key: 999, ..base };
+    // A key for reading is none for writing, and a token is for one needle alone.
+    for (at, token) in [
+        String::new(),
+        "a.b.c".to_owned(),
+        token(base),
+        token(foreign),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let write = wire::Write {
+            base,
+            delta: 0,
+            gzip: false,
+            fsync: false,
+            place: Place::Inline,
+            len: body.len() as u32,
+            crc: seaweed::crc::crc32c(&body),
+            patience: 10_000,
+            server: announced.volume_servers[0].clone(),
+            token,
+        };
+        let sent = lane.start_write(at as u64, &write, &body).unwrap();
+        assert_eq!(sent, body.len());
+        let start = Instant::now();
+        let written = loop {
+            if let Some(written) = lane.advance_write().unwrap() {
+                break written;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30));
+            thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!((written.outcome, written.status), (Outcome::Refused, 401));
+    }
+    assert!(scene.cluster.get("/f").unwrap() == noise(1, 1000));
+    assert_eq!(sidecar.metric("fabric_writes"), 0.0);
 }

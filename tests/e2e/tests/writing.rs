@@ -11,12 +11,13 @@ use cluster::Cluster;
 use e2e::{Mount, Scene, needs_fuse, noise, text};
 use rustix::process::Signal;
 
-fn same(found: &[u8], wanted: &[u8], what: &str) {
+pub(crate) fn same(found: &[u8], wanted: &[u8], what: &str) {
     let differs = found.iter().zip(wanted).position(|(a, b)| a != b);
     assert_eq!((found.len(), differs), (wanted.len(), None), "{what}");
 }
 
-fn everywhere(scene: &Scene, other: &Mount, path: &str, wanted: &[u8]) {
+/// Compares a file as the filer gives it, and as another mount does.
+pub(crate) fn everywhere(scene: &Scene, other: &Mount, path: &str, wanted: &[u8]) {
     same(
         &scene.cluster.get(path).unwrap(),
         wanted,
@@ -33,8 +34,10 @@ fn everywhere(scene: &Scene, other: &Mount, path: &str, wanted: &[u8]) {
     same(&other.read(path), wanted, "through another mount");
 }
 
-fn sequential_and_random(scene: &Scene) {
-    let one = scene.mount_at("one", &[]);
+/// Writes files in all ways through a mount with these flags, and compares them with what is seen
+/// elsewhere; the mount.
+pub(crate) fn sequential_and_random(scene: &Scene, flags: &[&str]) -> Mount {
+    let one = scene.mount_at("one", flags);
     let other = scene.mount_at("other", &[]);
     let mut wanted = noise(1, 64 << 20);
     let mut file = File::create(one.path("/large")).unwrap();
@@ -69,24 +72,25 @@ fn sequential_and_random(scene: &Scene) {
         fs::write(one.path(name), &bytes).unwrap();
         everywhere(scene, &other, name, &bytes);
     }
+    one
 }
 
 #[test]
 fn what_is_written_is_the_same_everywhere() {
     needs_fuse!();
-    sequential_and_random(&Scene::start());
+    sequential_and_random(&Scene::start(), &[]);
 }
 
 #[test]
 fn an_encrypted_cluster_holds_what_is_written() {
     needs_fuse!();
-    sequential_and_random(&Scene::of(Cluster::builder().encrypted(true)));
+    sequential_and_random(&Scene::of(Cluster::builder().encrypted(true)), &[]);
 }
 
 #[test]
 fn a_protected_cluster_takes_what_is_written() {
     needs_fuse!();
-    sequential_and_random(&Scene::of(Cluster::builder().jwt(true).tls(true)));
+    sequential_and_random(&Scene::of(Cluster::builder().jwt(true).tls(true)), &[]);
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub struct DialerConfig {
     pub tls: Option<Arc<ClientConfig>>,
     /// Memory that servers may write to.
     pub arena: Option<Arena>,
+    /// Whether they may read it over RDMA as well, without which no writes are sent that way. On the
+    /// same host they can in any case.
+    pub remote_reads: bool,
     /// How long a server may keep silent while a lane is opened. Short, for there is another
     /// way, and the caller is waiting.
     pub patience: Duration,
@@ -65,7 +68,10 @@ impl Dialer {
     /// A dialer, which opens nothing yet.
     pub fn new(config: DialerConfig) -> Self {
         Self {
-            pins: config.arena.clone().map(Pins::new),
+            pins: config
+                .arena
+                .clone()
+                .map(|arena| Pins::new(arena, config.remote_reads)),
             rails: Rails::default(),
             config,
             resolvers: Mutex::default(),

@@ -6,15 +6,16 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{Shutdown, shutdown, sockopt};
 
 use crate::http::wire::Wire;
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
 use crate::wire::{
     self, Answer, Extent, Frame, FrameReader, INLINE, Item, Message, Next, Place, Status, Welcome,
-    WireError,
+    WireError, Write, Written,
 };
 
 /// An open lane over a socket.
@@ -32,9 +33,21 @@ pub(super) struct StreamLane {
     next: usize,
     /// The answer whose data is arriving.
     arriving: Option<Arriving>,
+    /// The write in flight.
+    writing: Option<Writing>,
     /// What the socket did not take yet, from `sent` on.
     out: Vec<u8>,
     sent: usize,
+}
+
+#[derive(Debug)]
+struct Writing {
+    id: u64,
+    /// Bytes of the body that are still to be sent.
+    left: usize,
+    /// Whether the server reads from our memory.
+    is_read: bool,
+    written: Option<Written>,
 }
 
 #[derive(Debug)]
@@ -62,13 +75,14 @@ impl StreamLane {
             items: Vec::new(),
             next: 0,
             arriving: None,
+            writing: None,
             out: Vec::new(),
             sent: 0,
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.next == self.items.len()
+        self.next == self.items.len() && self.writing.is_none()
     }
 
     /// Sends what is waiting to be sent, as far as the socket takes it.
@@ -86,9 +100,33 @@ impl StreamLane {
         Ok(())
     }
 
+    /// Sends what is waiting and then `rest`, as far as the socket takes it; how many bytes of `rest`.
+    fn push_both(&mut self, rest: &[u8]) -> io::Result<usize> {
+        let mut pushed = 0;
+        loop {
+            let waiting = &self.out[self.sent..];
+            if waiting.is_empty() && pushed == rest.len() {
+                break;
+            }
+            let parts = [IoSlice::new(waiting), IoSlice::new(&rest[pushed..])];
+            let sent = self.wire.try_send(&parts)?;
+            if sent == 0 {
+                return Ok(pushed);
+            }
+            let of_waiting = sent.min(waiting.len());
+            self.sent += of_waiting;
+            pushed += sent - of_waiting;
+        }
+        self.out.clear();
+        self.sent = 0;
+        self.wire.try_flush()?;
+        Ok(pushed)
+    }
+
     fn take(&mut self, frame: Frame, inbox: &mut dyn Inbox) -> Result<(), Broken> {
         match frame.message {
             Message::Answer(answer) => self.answer(frame.id, answer, inbox),
+            Message::Written(written) => self.written(frame.id, written),
             Message::Ping => {
                 wire::encode(frame.id, &Message::Pong, &mut self.out).map_err(nonsense)?;
                 self.flush()
@@ -97,6 +135,62 @@ impl StreamLane {
             Message::Bye => Err(Broken::Gone("it says goodbye".into())),
             Message::Refusal(refusal) => Err(Broken::Refused(refusal.reason)),
             _ => Err(Broken::Protocol("a message is out of turn".into())),
+        }
+    }
+
+    fn written(&mut self, id: u64, written: Written) -> Result<(), Broken> {
+        match &mut self.writing {
+            // A server takes all of a write before it says anything.
+            Some(writing) if writing.id == id && writing.left == 0 => {
+                writing.written = Some(written);
+                Ok(())
+            }
+            _ => Err(Broken::Protocol("an answer that nobody waits for".into())),
+        }
+    }
+
+    /// What the server had to say before it closed the lane, or else the failure.
+    fn last_words(&mut self, failure: Broken) -> Broken {
+        match self.receive_all(&mut Nobody) {
+            Err(refused @ Broken::Refused(_)) => refused,
+            _ => failure,
+        }
+    }
+
+    /// Takes what has arrived: frames, and the data behind them.
+    fn receive_all(&mut self, inbox: &mut dyn Inbox) -> Result<(), Broken> {
+        let was_idle = self.is_idle();
+        let mut is_drained = false;
+        loop {
+            if let Some(arriving) = self.arriving.take()
+                && !self.receive(arriving, inbox)?
+            {
+                return Ok(());
+            }
+            let is_written = self.writing.as_ref().is_some_and(|it| it.written.is_some());
+            if is_written || (self.is_idle() && !was_idle) {
+                return Ok(());
+            }
+            match self.reader.next().map_err(nonsense)? {
+                Next::Frame(frame) => self.take(frame, inbox)?,
+                Next::NeedMore if is_drained => return Ok(()),
+                Next::NeedMore => {
+                    let space = self.reader.space();
+                    let room = space.len();
+                    match self.wire.try_recv(space) {
+                        Ok(0) => return Err(closed()),
+                        Ok(got) => {
+                            self.reader.filled(got);
+                            is_drained = got < room && self.wire.is_drained_when_short();
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                        Err(error) => return Err(gone(error)),
+                    }
+                }
+                Next::Data(_) => {
+                    return Err(Broken::Protocol("data without an answer".into()));
+                }
+            }
         }
     }
 
@@ -212,52 +306,73 @@ impl Lane for StreamLane {
 
     fn advance(&mut self, inbox: &mut dyn Inbox) -> Result<bool, Broken> {
         self.flush()?;
-        let was_idle = self.is_idle();
-        let mut is_drained = false;
-        loop {
-            if let Some(arriving) = self.arriving.take()
-                && !self.receive(arriving, inbox)?
-            {
-                return Ok(false);
+        self.receive_all(inbox)?;
+        Ok(self.is_idle())
+    }
+
+    fn takes_writes(&self) -> bool {
+        true
+    }
+
+    fn start_write(&mut self, id: u64, write: &Write, body: &[u8]) -> Result<usize, Broken> {
+        let is_large = u64::from(write.len) > self.limits.max_read;
+        if !self.is_idle() || is_large || body.len() != write.data() {
+            let words = "a write beyond what the server takes at a time";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, words).into());
+        }
+        wire::encode_write(id, write, &mut self.out).map_err(nonsense)?;
+        self.writing = Some(Writing {
+            id,
+            left: body.len(),
+            is_read: matches!(write.place, Place::Region { .. }),
+            written: None,
+        });
+        self.push(body)
+    }
+
+    fn push(&mut self, rest: &[u8]) -> Result<usize, Broken> {
+        let pushed = self.push_both(rest).map_err(gone);
+        let pushed = pushed.map_err(|broken| self.last_words(broken))?;
+        if let Some(writing) = &mut self.writing {
+            debug_assert_eq!(writing.left, rest.len(), "it is not the rest");
+            writing.left = writing.left.saturating_sub(pushed);
+        }
+        Ok(pushed)
+    }
+
+    fn advance_write(&mut self) -> Result<Option<Written>, Broken> {
+        let flushed = self.flush();
+        flushed.map_err(|broken| self.last_words(broken))?;
+        self.receive_all(&mut Nobody)?;
+        match &mut self.writing {
+            Some(writing) if writing.written.is_some() => {
+                let written = writing.written.take();
+                self.writing = None;
+                Ok(written)
             }
-            if self.is_idle() && !was_idle {
-                return Ok(true);
-            }
-            match self.reader.next().map_err(nonsense)? {
-                Next::Frame(frame) => self.take(frame, inbox)?,
-                Next::NeedMore if is_drained => return Ok(self.is_idle()),
-                Next::NeedMore => {
-                    let space = self.reader.space();
-                    let room = space.len();
-                    match self.wire.try_recv(space) {
-                        Ok(0) => return Err(closed()),
-                        Ok(got) => {
-                            self.reader.filled(got);
-                            is_drained = got < room && self.wire.is_drained_when_short();
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            return Ok(self.is_idle());
-                        }
-                        Err(error) => return Err(gone(error)),
-                    }
-                }
-                Next::Data(_) => {
-                    return Err(Broken::Protocol("data without an answer".into()));
-                }
-            }
+            _ => Ok(None),
         }
     }
 
     fn close(mut self: Box<Self>) -> Option<Retiring> {
         let open = &self.items[self.next..];
-        let is_writer = open
+        let is_user = open
             .iter()
-            .any(|item| matches!(item.place, Place::Region { .. }));
-        // A courtesy: the end of the stream says the same.
-        if self.out.is_empty() && wire::encode(0, &Message::Bye, &mut self.out).is_ok() {
+            .any(|item| matches!(item.place, Place::Region { .. }))
+            || self.writing.as_ref().is_some_and(|it| it.is_read);
+        // A courtesy: the end of the stream says the same. Amid a body it would be taken for more of it.
+        let is_between = self.writing.as_ref().is_none_or(|it| it.left == 0);
+        if is_between
+            && self.out.is_empty()
+            && wire::encode(0, &Message::Bye, &mut self.out).is_ok()
+        {
             let _ = self.flush();
         }
-        if !is_writer {
+        if !is_user {
+            if self.writing.is_some() {
+                // What the server has not got yet it need not get: the connection is reset.
+                let _ = sockopt::set_socket_linger(self.wire.as_fd(), Some(Duration::ZERO));
+            }
             return None;
         }
         let socket = self.wire.into_socket();
@@ -268,6 +383,17 @@ impl Lane for StreamLane {
         // answers may be left unread is no sign: it is the hang-up alone that is waited for.
         Some(unsafe { Retiring::new(socket, PollFlags::empty()) })
     }
+}
+
+/// Expects no answer.
+pub(super) struct Nobody;
+
+impl Inbox for Nobody {
+    fn memory(&mut self, _: &Answered) -> Option<&mut [u8]> {
+        None
+    }
+
+    fn done(&mut self, _: &Answered) {}
 }
 
 /// Whether an answer is one that this item can have.

@@ -1,13 +1,13 @@
 //! A lane over RDMA verbs.
 //!
-//! Owned by the thread that reads, like every lane: it posts the request, sleeps in poll(2) on the
+//! Owned by the thread that reads or writes, like every lane: it posts the request, sleeps in poll(2) on the
 //! queue pair's two descriptors (completions, and the end of the connection), which an epoll
 //! instance joins to one, and takes what has completed itself. The arena is registered once
 //! for each device ([`pins`]) and offered in the Hello; `crate::rdma` tells how frames travel.
 //!
 //! # Trust
 //! A server is told the key of all of the arena with the Hello, and uses it when it has accepted
-//! our proof. The server itself proves nothing: whoever the filer, or the administrator, names as
+//! our proof: to write there, and, where this end wants to send writes, to read. The server itself proves nothing: whoever the filer, or the administrator, names as
 //! a sidecar is trusted with the arena, and with nothing else. A proof would not change that. RDMA
 //! packets are neither encrypted nor signed, so that whoever can read or forge them on the way has
 //! the key as well. The network of the rails has to be one's own.
@@ -28,14 +28,15 @@ pub(super) use self::pins::Pins;
 pub(super) use self::rails::Rails;
 use super::error::Failure;
 use super::greet::Greeting;
-use super::stream::check;
+use super::stream::{Nobody, check};
 use crate::client::{Handshake, Reply};
 use crate::http::wait::{Halt, Watch};
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
 use crate::nonce::nonce;
 use crate::rdma;
 use crate::wire::{
-    self, Answer, Frame, FrameReader, Hello, INLINE, Item, Message, Next, Place, Welcome, WireError,
+    self, Answer, Frame, FrameReader, Hello, INLINE, Item, Message, Next, Place, Welcome,
+    WireError, Write, Written,
 };
 
 /// Connects and shakes hands; the server may write to the arena of `pins`. Gives the name of the
@@ -58,6 +59,7 @@ pub(super) fn open(
         regions: region.into_iter().collect(),
     };
     let mut lane = VerbsLane::new(connection, region.map(|_| 0))?;
+    lane.takes_writes = pins.is_some_and(Pins::can_be_read);
     let mut handshake = Handshake::new(hello, greeting.key.cloned());
     lane.send(0, &handshake.hello())?;
     loop {
@@ -100,6 +102,17 @@ pub(super) struct VerbsLane {
     /// Asked for and not yet answered, from `next` on.
     items: Vec<Item>,
     next: usize,
+    /// Whether the server may read our memory.
+    takes_writes: bool,
+    /// The write in flight.
+    writing: Option<Writing>,
+}
+
+struct Writing {
+    id: u64,
+    /// Whether the server reads from our memory.
+    is_read: bool,
+    written: Option<Written>,
 }
 
 impl VerbsLane {
@@ -123,11 +136,13 @@ impl VerbsLane {
             id: 0,
             items: Vec::new(),
             next: 0,
+            takes_writes: false,
+            writing: None,
         })
     }
 
     fn is_idle(&self) -> bool {
-        self.next == self.items.len()
+        self.next == self.items.len() && self.writing.is_none()
     }
 
     fn send(&mut self, id: u64, message: &Message) -> Result<(), Broken> {
@@ -193,6 +208,13 @@ impl VerbsLane {
         while let Some(Frame { id, message }) = self.frame()? {
             match message {
                 Message::Answer(answer) => self.answer(id, answer, inbox)?,
+                Message::Written(written) => match &mut self.writing {
+                    Some(writing) if writing.id == id => writing.written = Some(written),
+                    _ => {
+                        let words = "an answer that nobody waits for";
+                        return Err(Broken::Protocol(words.into()));
+                    }
+                },
                 Message::Ping => self.send(id, &Message::Pong)?,
                 Message::Pong => {}
                 Message::Bye => return Err(Broken::Gone("it says goodbye".into())),
@@ -328,14 +350,59 @@ impl Lane for VerbsLane {
         }
     }
 
+    fn takes_writes(&self) -> bool {
+        self.takes_writes
+    }
+
+    fn fits_inline(&self, write: &Write) -> bool {
+        let len = write.len as usize;
+        len as u64 <= INLINE && write.frame_len() + len <= rdma::MESSAGE as usize
+    }
+
+    fn start_write(&mut self, id: u64, write: &Write, body: &[u8]) -> Result<usize, Broken> {
+        let fits = match write.place {
+            Place::Inline => body.len() == write.len as usize && self.fits_inline(write),
+            Place::Region { .. } => {
+                self.takes_writes && body.is_empty() && u64::from(write.len) <= self.limits.max_read
+            }
+        };
+        if !self.is_idle() || !fits {
+            let words = "a write beyond what the server takes at a time";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, words).into());
+        }
+        self.out.clear();
+        wire::encode_write(id, write, &mut self.out).map_err(nonsense)?;
+        self.out.extend_from_slice(body);
+        self.writing = Some(Writing {
+            id,
+            is_read: matches!(write.place, Place::Region { .. }),
+            written: None,
+        });
+        self.post()?;
+        Ok(body.len())
+    }
+
+    fn advance_write(&mut self) -> Result<Option<Written>, Broken> {
+        while self.turn(&mut Nobody)? {}
+        let is_written = |writing: &mut Writing| writing.written.is_some();
+        if let Some(writing) = self.writing.take_if(is_written) {
+            return Ok(writing.written);
+        }
+        match self.lost {
+            Some(why) => Err(Broken::Gone(why.to_string())),
+            None => Ok(None),
+        }
+    }
+
     fn close(self: Box<Self>) -> Option<Retiring> {
         let open = &self.items[self.next..];
-        let is_writer = open
+        let is_user = open
             .iter()
-            .any(|item| matches!(item.place, Place::Region { .. }));
+            .any(|item| matches!(item.place, Place::Region { .. }))
+            || self.writing.as_ref().is_some_and(|it| it.is_read);
         match self.connection.revoke() {
             Ok(()) => None,
-            Err(error) if is_writer => {
+            Err(error) if is_user => {
                 tracing::error!(%error, "memory offered over RDMA is never used again");
                 for fd in self.connection.fds() {
                     let _ = epoll::delete(&self.both, fd);

@@ -5,9 +5,10 @@ use std::time::Duration;
 /// How the client behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Bounds everything a read does on the fabric (`rdma.timeoutMs`).
+    /// Bounds everything a read or a write does on the fabric (`rdma.timeoutMs`).
     pub timeout: Duration,
-    /// Reads that may be under way at once, hedges included (`rdma.maxConcurrent`).
+    /// Reads that may be under way at once, hedges included, and writes besides
+    /// (`rdma.maxConcurrent`).
     pub max_concurrent: usize,
     /// When a second sidecar is asked.
     pub hedge: HedgeConfig,

@@ -1,4 +1,4 @@
-//! How many reads may be under way at once.
+//! How many reads, or writes, may be under way at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What all reads of a mount share: permits, the budget for hedges, the seed of decisions.
+//! What all reads and writes of a mount share: permits, the budget for hedges, the seed of decisions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,11 +7,13 @@ use parking_lot::Mutex;
 
 use super::{Config, Permit, Permits, Random};
 
-/// What all reads of a mount share.
+/// What all reads and writes of a mount share.
 #[derive(Debug)]
 pub struct Policy {
     config: Config,
     permits: Arc<Permits>,
+    /// Of their own, so that many writers do not keep readers out.
+    writes: Arc<Permits>,
     /// Hundredths of hedges that may still be made.
     hedges: AtomicU32,
     random: Mutex<Random>,
@@ -22,6 +24,7 @@ impl Policy {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             permits: Arc::new(Permits::new(config.max_concurrent)),
+            writes: Arc::new(Permits::new(config.max_concurrent)),
             hedges: AtomicU32::new(if config.hedge.percent > 0 { HEDGE } else { 0 }),
             config,
             random: Mutex::new(Random::new(seed)),
@@ -36,6 +39,15 @@ impl Policy {
     /// Reads under way.
     pub fn in_flight(&self) -> usize {
         self.permits.taken()
+    }
+
+    /// Writes under way.
+    pub fn writes_in_flight(&self) -> usize {
+        self.writes.taken()
+    }
+
+    pub(super) fn permit_to_write(&self) -> Option<Permit> {
+        self.writes.take()
     }
 
     pub(super) fn permit(&self) -> Option<Permit> {

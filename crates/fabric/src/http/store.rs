@@ -107,6 +107,14 @@ pub enum StoreError {
         /// What it says, as far as that fits.
         text: String,
     },
+    /// The fabric does not bring it there, and nothing else is allowed.
+    #[error("over the fabric to {server}: {why}")]
+    Fabric {
+        /// The volume server.
+        server: Arc<str>,
+        /// In words.
+        why: &'static str,
+    },
     /// The server took other bytes than were sent.
     #[error("{server} has checksum {got:08x}, sent was {sent:08x}")]
     Corrupt {
@@ -117,6 +125,29 @@ pub enum StoreError {
         /// What it should have.
         sent: u32,
     },
+}
+
+/// A needle that a server says it has.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Whom we asked.
+    pub server: Arc<str>,
+    /// Three digits: 201, or 204 where it had the same bytes already.
+    pub status: u16,
+    /// CRC32C of what it has, as far as it says so.
+    pub crc: Option<u32>,
+}
+
+/// Compares the checksum that a server tells with that of what was sent.
+pub(crate) fn compare(server: &Arc<str>, told: Option<u32>, sent: u32) -> Result<(), StoreError> {
+    match told {
+        Some(got) if !checksum::agrees(got, sent) => Err(StoreError::Corrupt {
+            server: Arc::clone(server),
+            got,
+            sent,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Longest answer read.
@@ -150,29 +181,34 @@ impl HttpStore {
         form: Form,
         body: &[&[u8]],
     ) -> Result<(), StoreError> {
-        let head = request(
-            "PUT",
-            place,
-            form,
-            Some(body.iter().map(|part| part.len()).sum()),
-        );
+        let Kept { server, crc, .. } = self.offer(ctx, place, form, body)?;
+        let mut sent = seaweed::crc::Crc::new();
+        body.iter().for_each(|part| sent.update(part));
+        compare(&server, crc, sent.value())
+    }
+
+    /// The same without a look at the checksum that comes back.
+    ///
+    /// # Errors
+    /// [`StoreError`], but for [`StoreError::Corrupt`].
+    pub fn offer(
+        &self,
+        ctx: &Context<'_>,
+        place: &Place<'_>,
+        form: Form,
+        body: &[&[u8]],
+    ) -> Result<Kept, StoreError> {
+        let len = body.iter().map(|part| part.len()).sum();
+        let head = request("PUT", place, form, Some(len));
         let mut parts = Vec::with_capacity(body.len() + 1);
         parts.push(head.as_slice());
         parts.extend_from_slice(body);
         let (server, answer) = self.ask(ctx, place.server, &parts)?;
-        if let Some(got) = answer.crc {
-            let mut sent = seaweed::crc::Crc::new();
-            body.iter().for_each(|part| sent.update(part));
-            let sent = sent.value();
-            if !checksum::agrees(got, sent) {
-                return Err(StoreError::Corrupt {
-                    server: Arc::clone(&server.address),
-                    got,
-                    sent,
-                });
-            }
-        }
-        Ok(())
+        Ok(Kept {
+            server: Arc::clone(&server.address),
+            status: answer.status,
+            crc: answer.crc,
+        })
     }
 
     /// Deletes a needle.

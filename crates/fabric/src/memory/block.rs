@@ -49,6 +49,15 @@ impl Block {
         Bytes::from_owner(self)
     }
 
+    /// How to name it in a [`Write`](crate::wire::Write) on a lane where the arena is `region`, for
+    /// the server to read from. It stays ours.
+    pub fn place(&self, region: u16) -> Place {
+        Place::Region {
+            region,
+            offset: self.0.start as u64,
+        }
+    }
+
     /// Gives it out of our hands.
     pub fn offer(mut self) -> Landing {
         self.0.pass(Hand::Server);

@@ -36,6 +36,20 @@ impl Lanes {
         }
     }
 
+    /// The same, of those that take writes.
+    pub(crate) fn take_for_writes(&self) -> Option<Box<dyn Lane>> {
+        loop {
+            let mut all = self.0.lock();
+            let at = all.iter().rposition(|idle| idle.lane.takes_writes())?;
+            let mut idle = all.remove(at);
+            drop(all);
+            if matches!(idle.lane.advance(&mut Nobody), Ok(true)) {
+                return Some(idle.lane);
+            }
+            close(idle);
+        }
+    }
+
     /// Keeps a lane on which nothing is in flight.
     pub(crate) fn keep(&self, lane: Box<dyn Lane>) {
         let since = Instant::now();

@@ -10,9 +10,8 @@ use seaweed::FileId;
 use super::attempt::{Attempt, Question, item};
 use super::wanted::Wanted;
 use super::{FabricRoute, Missed};
-use crate::carrier::DialError;
 use crate::client::{Call, Reason, Step, Verdict};
-use crate::lane::{Broken, Lane};
+use crate::lane::Lane;
 use crate::peers::Peer;
 use crate::wire::{Answer, Status};
 
@@ -116,7 +115,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
         };
         match Attempt::start(Arc::clone(&peer), lane, block, question) {
             Ok(attempt) => self.running.push(attempt),
-            Err(broken) => return Ok(Err(self.broken(&peer, &broken))),
+            Err(broken) => return Ok(Err(self.route.broken(&peer, &broken))),
         }
         Ok(Ok(()))
     }
@@ -131,13 +130,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
             Err(error) => error,
         };
         self.ctx.check().map_err(Missed::Stopped)?;
-        self.route.peers.look_again();
-        let refused = |attempt: &crate::carrier::Attempt| matches!(attempt.why, Broken::Refused(_));
-        Ok(Err(match error {
-            DialError::Failed(attempts) if attempts.iter().any(refused) => Reason::Refused,
-            DialError::Version(_) => Reason::Refused,
-            DialError::Failed(_) | DialError::Stopped(_) => Reason::Unreachable,
-        }))
+        Ok(Err(self.route.unopened(&error)))
     }
 
     /// Waits for a lane to have something to say, the caller to give up, or `until`.
@@ -170,7 +163,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
                 }
                 Err(broken) => {
                     let attempt = self.running.remove(at);
-                    let reason = self.broken(&attempt.peer, &broken);
+                    let reason = self.route.broken(&attempt.peer, &broken);
                     call.broken(attempt.number, reason, Instant::now());
                 }
             }
@@ -205,13 +198,6 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
         Ok(())
     }
 
-    /// A lane to `peer` is of no use any more.
-    fn broken(&self, peer: &Peer, broken: &Broken) -> Reason {
-        tracing::debug!(sidecar = peer.name(), %broken, "lane broke");
-        self.route.peers.look_again();
-        Reason::from(broken)
-    }
-
     fn finish(mut self, verdict: Verdict, began: Instant) -> Result<Told, Missed> {
         let mut take = |number: u32| {
             let at = self.answered.iter().position(|one| one.number == number);
@@ -242,7 +228,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
     }
 }
 
-pub(super) fn timespec(left: Duration) -> Timespec {
+pub(crate) fn timespec(left: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: left.subsec_nanos().into(),

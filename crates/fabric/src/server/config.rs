@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use seaweed::jwt::SigningKey;
 
+use crate::serve::Courier;
+
 /// The most rails of one server; machines have up to eight ports.
 pub const MAX_RAILS: usize = 10;
 
@@ -33,12 +35,17 @@ pub struct ServerConfig {
     /// The most bytes of clients' memory that are mapped at once. What the clients have not
     /// touched before counts against this process's control group when it is written to.
     pub memory_limit: u64,
-    /// With more bytes than this being worked on, clients are told to go elsewhere.
+    /// With more bytes than this being worked on, clients are told to go elsewhere. A write of more
+    /// is declined.
     pub busy_bytes: u64,
     /// Threads that serve what is in memory; about as many as there are cores to spare.
     pub workers: usize,
     /// Threads that wait for disks; about as many as the disks do at once.
     pub disk_threads: usize,
+    /// Hands writes to volume servers; without one they are declined.
+    pub courier: Option<Arc<dyn Courier>>,
+    /// Threads that wait for volume servers, and so the most writes that are handed on at once.
+    pub courier_threads: usize,
     /// How long a client may take to open a lane.
     pub patience: Duration,
     /// How long a client may go without taking a byte of its answers.
@@ -60,6 +67,8 @@ impl Default for ServerConfig {
             busy_bytes: 1 << 30,
             workers: 2,
             disk_threads: 8,
+            courier: None,
+            courier_threads: 16,
             patience: Duration::from_secs(5),
             stall: Duration::from_secs(30),
         }

@@ -70,6 +70,7 @@ pub(super) fn drive<S: Shelf>(
         match step {
             // It stays owned, so that nobody else drives it.
             Step::Disk => return shared.disk.push(connection.clone()),
+            Step::Courier => return shared.couriers.push(connection.clone()),
             Step::Over => return shared.table.remove(connection.number),
             Step::Rest => {}
         }

@@ -1,4 +1,4 @@
-//! Lanes that wait for a thread that may wait for a disk.
+//! Lanes that wait for a thread that may wait: for a disk, or for a volume server.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::connection::{Connection, drive};
-use super::outlet::Bench;
+use super::outlet::{Bench, MayWait};
 use super::shared::Shared;
 use crate::serve::Shelf;
 
-/// A queue of lanes whose owner the next disk thread will be.
-pub(super) struct DiskQueue<S: Shelf> {
+/// A queue of lanes whose owner the next of its threads will be.
+pub(super) struct Waiting<S: Shelf> {
     state: Mutex<State<S>>,
     filled: Condvar,
     /// Beyond this the wait is longer than the way to somebody else.
@@ -24,9 +24,9 @@ struct State<S: Shelf> {
 }
 
 /// How many exchanges may wait for each thread.
-const WAITING: usize = 64;
+const EACH: usize = 64;
 
-impl<S: Shelf> DiskQueue<S> {
+impl<S: Shelf> Waiting<S> {
     pub(super) fn new(threads: usize) -> Self {
         Self {
             state: Mutex::new(State {
@@ -34,7 +34,7 @@ impl<S: Shelf> DiskQueue<S> {
                 is_closed: false,
             }),
             filled: Condvar::new(),
-            limit: threads.max(1) * WAITING,
+            limit: threads.max(1) * EACH,
         }
     }
 
@@ -73,9 +73,17 @@ impl<S: Shelf> DiskQueue<S> {
 }
 
 /// The life of a disk thread.
-pub(super) fn run<S: Shelf>(shared: &Shared<S>) {
-    let mut bench = Bench::new(true);
+pub(super) fn read<S: Shelf>(shared: &Shared<S>) {
+    let mut bench = Bench::new(MayWait::ForDisk);
     while let Some(connection) = shared.disk.next() {
+        drive(shared, &connection, &mut bench);
+    }
+}
+
+/// The life of a thread that hands needles to volume servers.
+pub(super) fn hand_on<S: Shelf>(shared: &Shared<S>) {
+    let mut bench = Bench::new(MayWait::ForAll);
+    while let Some(connection) = shared.couriers.next() {
         drive(shared, &connection, &mut bench);
     }
 }

@@ -3,6 +3,7 @@
 mod link;
 mod receive;
 mod serving;
+mod storing;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,6 +26,7 @@ use crate::wire::{self, Frame, Message, Next};
 pub(super) use link::Link;
 use receive::Received;
 use serving::Serving;
+use storing::{Stored, Storing};
 
 /// How long the last word of a server may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -46,6 +48,7 @@ pub(super) struct Lane<S: Shelf> {
     files: Vec<OwnedFd>,
     regions: Vec<Arc<Mapped>>,
     serving: Option<Serving<S>>,
+    storing: Option<Storing>,
     watched: EventFlags,
     /// All is said, and must only be sent before it is closed.
     is_leaving: bool,
@@ -57,6 +60,8 @@ pub(super) enum Step {
     Rest,
     /// Hands over to a thread that may wait for a disk.
     Disk,
+    /// Hands over to a thread that may wait for a volume server.
+    Courier,
     /// Closes.
     Over,
 }
@@ -80,6 +85,7 @@ impl<S: Shelf> Lane<S> {
             files: Vec::new(),
             regions: Vec::new(),
             serving: None,
+            storing: None,
             watched: EventFlags::empty(),
             is_leaving: false,
         }
@@ -132,6 +138,13 @@ impl<S: Shelf> Lane<S> {
                 }
                 connection.set_deadline(self.deadline(shared));
             }
+            if self
+                .storing
+                .as_ref()
+                .is_some_and(|it| it.deadline().is_some())
+            {
+                return Err(Fault("a write does not arrive in its time".into()));
+            }
             let effect = self.session.tick(Instant::now());
             if let Step::Over = self.apply(effect, connection, shared, bench)? {
                 return Ok(Step::Over);
@@ -168,6 +181,15 @@ impl<S: Shelf> Lane<S> {
                 }
                 continue;
             }
+            if self.storing.is_some() {
+                match self.store(connection, shared, bench)? {
+                    Stored::Done => continue,
+                    Stored::Rest => return self.rest(connection, shared),
+                    Stored::StepBack => return self.step_back(connection, shared),
+                    Stored::HandOver => return Ok(Step::Courier),
+                    Stored::Over => return Ok(Step::Over),
+                }
+            }
             if frames >= FRAMES {
                 return self.step_back(connection, shared);
             }
@@ -183,10 +205,7 @@ impl<S: Shelf> Lane<S> {
                     if connection.is_hung_up() {
                         return Ok(Step::Over);
                     }
-                    if self.watched != WATCHED {
-                        self.watch(connection, shared, WATCHED)?;
-                    }
-                    return Ok(Step::Rest);
+                    return self.rest(connection, shared);
                 }
                 Ok(Next::NeedMore) => match self.receive()? {
                     Received::Some { is_all } => {
@@ -199,13 +218,23 @@ impl<S: Shelf> Lane<S> {
                     }
                     Received::End => return Ok(Step::Over),
                 },
-                Ok(Next::Data(_)) => return Err(Fault("a client sends data".into())),
+                Ok(Next::Data(_)) => {
+                    return Err(Fault("a client sends data without a write".into()));
+                }
                 Err(error) => self.session.nonsense(&error),
             };
             if let Step::Over = self.apply(effect, connection, shared, bench)? {
                 return Ok(Step::Over);
             }
         }
+    }
+
+    /// Waits for the client to send more.
+    fn rest(&mut self, connection: &Connection<S>, shared: &Shared<S>) -> Result<Step, Fault> {
+        if self.watched != WATCHED {
+            self.watch(connection, shared, WATCHED)?;
+        }
+        Ok(Step::Rest)
     }
 
     /// Lets others have their turn. It can be written to, so epoll brings it back at once, but
@@ -238,6 +267,10 @@ impl<S: Shelf> Lane<S> {
             }
             Effect::Serve { id, items } => {
                 self.begin(id, items, shared, bench)?;
+                Ok(Step::Rest)
+            }
+            Effect::Store { id, write } => {
+                self.begin_write(id, write, connection, shared);
                 Ok(Step::Rest)
             }
             Effect::Close(frame, end) => {
@@ -336,9 +369,11 @@ impl<S: Shelf> Lane<S> {
         Ok(Step::Rest)
     }
 
-    /// By when the session wants to be asked.
+    /// By when the session wants to be asked, or a write has to have arrived.
     fn deadline(&self, shared: &Shared<S>) -> u64 {
-        self.session.deadline().map_or(0, |at| shared.moment(at))
+        let arriving = self.storing.as_ref().and_then(Storing::deadline);
+        let deadline = self.session.deadline().or(arriving);
+        deadline.map_or(0, |at| shared.moment(at))
     }
 
     fn watch(
@@ -377,6 +412,9 @@ impl<S: Shelf> Lane<S> {
     pub(super) fn end(&mut self, connection: &Connection<S>, shared: &Shared<S>) {
         if let Some(mut serving) = self.serving.take() {
             serving.discharge(shared);
+        }
+        if let Some(mut storing) = self.storing.take() {
+            storing.discharge(shared);
         }
         if connection.is_open() {
             shared.lanes.fetch_sub(1, Ordering::AcqRel);

@@ -15,12 +15,20 @@ pub(super) struct Bench {
     buffer: Box<[u8]>,
     /// Frames and small data that are sent together.
     pub(super) staging: Vec<u8>,
-    /// Whether this thread may wait for a disk.
-    may_wait: bool,
+    may_wait: MayWait,
+}
+
+/// What a thread may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MayWait {
+    Never,
+    ForDisk,
+    /// For a volume server as well.
+    ForAll,
 }
 
 impl Bench {
-    pub(super) fn new(may_wait: bool) -> Self {
+    pub(super) fn new(may_wait: MayWait) -> Self {
         Self {
             buffer: vec![0; PIECE].into(),
             staging: Vec::with_capacity(STAGED + SMALL),
@@ -34,7 +42,12 @@ impl Bench {
 
     /// Whether this thread may wait for a disk.
     pub(super) fn may_wait(&self) -> bool {
-        self.may_wait
+        self.may_wait != MayWait::Never
+    }
+
+    /// Whether this thread may wait for a volume server.
+    pub(super) fn may_hand_on(&self) -> bool {
+        self.may_wait == MayWait::ForAll
     }
 
     /// Appends the first `len` bytes of the buffer to what is staged.
@@ -176,7 +189,7 @@ impl Output for Outlet<'_> {
     }
 
     fn may_wait(&self) -> bool {
-        self.bench.may_wait
+        self.bench.may_wait()
     }
 
     fn inline_up_to(&self) -> u64 {

@@ -7,7 +7,9 @@
 //! # Why this is sound
 //! There is never a reference to this memory, only an address that the kernel writes to, by pread(2):
 //! a client may write and read there whenever it pleases, and may punch holes into it, to which the
-//! kernel answers with new pages or with an error, not with a signal.
+//! kernel answers with new pages or with an error, not with a signal. What a client has for us to read
+//! is copied by the kernel as well, by pread(2) from the file: what the copy holds cannot be changed any
+//! more.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +19,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
+use rustix::io::{Errno, pread};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::ServerStats;
@@ -105,6 +108,7 @@ impl Regions {
 /// A client's memory.
 #[derive(Debug)]
 pub(super) struct Mapped {
+    file: OwnedFd,
     start: NonNull<u8>,
     len: usize,
     id: (u64, u64),
@@ -132,11 +136,26 @@ impl Mapped {
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self {
+            file,
             start,
             len,
             id,
             regions,
         })
+    }
+
+    /// Copies bytes from `offset` on to `to`, which is as much as there is.
+    pub(super) fn read_at(&self, offset: u64, to: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < to.len() {
+            match pread(&self.file, &mut to[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(got) => done += got,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 
     /// The address of these bytes, if all of them are within.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::connection::wake;
-use super::outlet::Bench;
+use super::outlet::{Bench, MayWait};
 use super::shared::Shared;
 use super::{ServerConfig, ServerStats, disk, worker};
 use crate::serve::Shelf;
@@ -25,8 +25,9 @@ impl<S: Shelf> Server<S> {
     /// # Errors
     /// The system's, with the address that cannot be listened on.
     pub fn start(config: ServerConfig, shelf: Arc<S>) -> io::Result<Self> {
-        if config.workers == 0 || config.disk_threads == 0 {
-            let words = "a fabric server needs at least one worker and one disk thread";
+        let has_couriers = config.courier_threads > 0 || config.courier.is_none();
+        if config.workers == 0 || config.disk_threads == 0 || !has_couriers {
+            let words = "a fabric server needs at least one thread of each kind";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
         }
         let shared = Arc::new(Shared::new(config, shelf)?);
@@ -37,13 +38,19 @@ impl<S: Shelf> Server<S> {
         let ServerConfig {
             workers,
             disk_threads,
+            courier_threads,
             ..
         } = server.shared.config;
         for number in 0..workers {
             server.spawn(&format!("work-{number}"), worker::run)?;
         }
         for number in 0..disk_threads {
-            server.spawn(&format!("disk-{number}"), disk::run)?;
+            server.spawn(&format!("disk-{number}"), disk::read)?;
+        }
+        if server.shared.config.courier.is_some() {
+            for number in 0..courier_threads {
+                server.spawn(&format!("hand-{number}"), disk::hand_on)?;
+            }
         }
         Ok(server)
     }
@@ -84,7 +91,7 @@ impl<S: Shelf> Server<S> {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.listen(false);
         // Those that rest see it now, those that are driven when their exchange is done.
-        let mut bench = Bench::new(false);
+        let mut bench = Bench::new(MayWait::Never);
         for connection in self.shared.table.select(|_| true) {
             wake(&self.shared, &connection, &mut bench);
         }

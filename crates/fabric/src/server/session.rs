@@ -1,9 +1,9 @@
 //! One lane, as the server sees it.
 //!
 //! ```text
-//! Greeting ──Hello──▶ Proving ──Proof──▶ Admitting ──admit()──▶ Idle ──Read──▶ Serving
-//!     │                  │                   │                   ▲               │
-//!     └──── anything else, or too slow: Refusal, Closed          └──finished()───┘
+//! Greeting ──Hello──▶ Proving ──Proof──▶ Admitting ──admit()──▶ Idle ─Read, Write▶ Serving
+//!     │                  │                   │                   ▲                 │
+//!     └──── anything else, or too slow: Refusal, Closed          └───finished()────┘
 //! ```
 //!
 //! Frames come in, an [`Effect`] comes out; time and the nonce are arguments. What a client says
@@ -11,16 +11,17 @@
 //! [`Effect::Admit`] tells the carrier to do so, and only its [`Session::admit`] opens the lane.
 //!
 //! A client has one exchange in flight. [`Session::finished`] is called *before* the last answer is
-//! sent, because the next read may arrive the moment after. A read that repeats the id of the one
-//! before is refused: serving it again would write to memory that the client has taken back.
+//! sent, because the next request may arrive the moment after. A request that repeats the id of the one
+//! before is refused: serving it again would touch memory that the client has taken back.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use seaweed::jwt::SigningKey;
 
 use crate::wire::{
     Challenge, Frame, Hello, Item, MAX_ITEMS, MAX_READ, Message, Place, Proof, Refusal, Region,
-    Welcome, WireError,
+    Welcome, WireError, Write,
 };
 
 /// What a server grants, the same for all lanes.
@@ -57,7 +58,7 @@ pub struct Session {
     nonce: [u8; 16],
     hello: Hello,
     state: State,
-    /// The id of the last read.
+    /// The id of the last request.
     last: Option<u64>,
     deadline: Instant,
 }
@@ -77,6 +78,14 @@ pub enum Effect {
         id: u64,
         /// At least one; every place is within the client's regions.
         items: Vec<Item>,
+    },
+    /// Take the bytes of this needle, hand them on, and tell under this id what became of it. Call
+    /// [`Session::finished`] before.
+    Store {
+        /// Of the exchange.
+        id: u64,
+        /// Its place is within the client's regions.
+        write: Write,
     },
     /// Nothing to do.
     Nothing,
@@ -186,8 +195,22 @@ impl Session {
                 }
                 Err(what) => self.refuse(what),
             },
-            (State::Serving(_), Message::Read(_)) => {
-                self.refuse("another read is still in flight on this lane")
+            (State::Idle, Message::Write(_)) if self.last == Some(id) => {
+                self.refuse(format!("write {id} is sent again"))
+            }
+            (State::Idle, Message::Write(write)) => {
+                let checked = self.check_place(format_args!("a write"), write.place, write.len);
+                match checked {
+                    Ok(()) => {
+                        self.last = Some(id);
+                        self.state = State::Serving(id);
+                        Effect::Store { id, write }
+                    }
+                    Err(what) => self.refuse(what),
+                }
+            }
+            (State::Serving(_), Message::Read(_) | Message::Write(_)) => {
+                self.refuse("another request is still in flight on this lane")
             }
             (_, message) => self.refuse(format!("{} is out of turn", name(&message))),
         }
@@ -265,32 +288,42 @@ impl Session {
             return Err(format!("a read of {count} items is more than {most}"));
         }
         items.iter().enumerate().try_for_each(|(at, item)| {
-            let room = u64::from(item.extent.room());
-            let most = self.terms.max_read;
-            if room > most {
-                return Err(format!("item {at} of {room} bytes is more than {most}"));
-            }
-            let Place::Region { region, offset } = item.place else {
-                let most = self.terms.max_inline;
-                return match room > most {
-                    true => Err(format!(
-                        "item {at} of {room} bytes inline is more than {most}"
-                    )),
-                    false => Ok(()),
-                };
-            };
-            let memory = self.hello.regions.get(usize::from(region));
-            let memory = memory.ok_or_else(|| format!("item {at} names no region {region}"))?;
-            let is_inside = offset
-                .checked_add(room)
-                .is_some_and(|end| end <= memory.len);
-            match is_inside {
-                true => Ok(()),
-                false => Err(format!(
-                    "item {at} of {room} bytes at {offset} is outside region {region}"
-                )),
-            }
+            let what = format_args!("item {at}");
+            self.check_place(what, item.place, item.extent.room())
         })
+    }
+
+    /// Whether `what` of so many bytes is within what was granted, and its place within what was
+    /// offered.
+    fn check_place(
+        &self,
+        what: fmt::Arguments<'_>,
+        place: Place,
+        bytes: u32,
+    ) -> Result<(), String> {
+        let bytes = u64::from(bytes);
+        let most = self.terms.max_read;
+        if bytes > most {
+            return Err(format!("{what} of {bytes} bytes is more than {most}"));
+        }
+        let Place::Region { region, offset } = place else {
+            let most = self.terms.max_inline;
+            return match bytes > most {
+                true => Err(format!(
+                    "{what} of {bytes} bytes inline is more than {most}"
+                )),
+                false => Ok(()),
+            };
+        };
+        let memory = self.hello.regions.get(usize::from(region));
+        let memory = memory.ok_or_else(|| format!("{what} names no region {region}"))?;
+        let end = offset.checked_add(bytes);
+        match end.is_some_and(|end| end <= memory.len) {
+            true => Ok(()),
+            false => Err(format!(
+                "{what} of {bytes} bytes at {offset} is outside region {region}"
+            )),
+        }
     }
 
     fn close(&mut self, end: End) -> Effect {
@@ -322,6 +355,8 @@ fn name(message: &Message) -> &'static str {
         Message::Ping => "Ping",
         Message::Pong => "Pong",
         Message::Bye => "Bye",
+        Message::Write(_) => "Write",
+        Message::Written(_) => "Written",
     }
 }
 

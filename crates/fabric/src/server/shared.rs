@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use context::Interrupt;
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::time::{
@@ -15,7 +16,7 @@ use rustix::time::{
 
 use super::config::MAX_RAILS;
 use super::connection::Connection;
-use super::disk::DiskQueue;
+use super::disk::Waiting;
 use super::listen::Listener;
 use super::rdma::Slabs;
 use super::regions::Regions;
@@ -30,7 +31,11 @@ pub(super) struct Shared<S: Shelf> {
     pub(super) shelf: Arc<S>,
     pub(super) stats: Arc<ServerStats>,
     pub(super) regions: Arc<Regions>,
-    pub(super) disk: DiskQueue<S>,
+    /// Lanes that wait for a disk thread, and for one that waits for volume servers.
+    pub(super) disk: Waiting<S>,
+    pub(super) couriers: Waiting<S>,
+    /// Raised when nothing more is handed to volume servers.
+    pub(super) recall: Interrupt,
     pub(super) listeners: Vec<Listener>,
     pub(super) rails: Vec<verbs::Listener>,
     pub(super) slabs: Arc<Slabs>,
@@ -109,7 +114,9 @@ impl<S: Shelf> Shared<S> {
             shelf,
             regions: Regions::new(config.memory_limit, stats.clone()),
             stats: stats.clone(),
-            disk: DiskQueue::new(config.disk_threads),
+            disk: Waiting::new(config.disk_threads),
+            couriers: Waiting::new(config.courier_threads),
+            recall: Interrupt::new()?,
             listeners,
             rails,
             slabs: Slabs::new(config.rdma_buffers, stats.clone()),
@@ -162,7 +169,9 @@ impl<S: Shelf> Shared<S> {
     pub(super) fn quit(&self) {
         self.quitting.store(true, Ordering::Release);
         let _ = rustix::io::write(&self.quit, &1u64.to_ne_bytes());
+        self.recall.raise();
         self.disk.close();
+        self.couriers.close();
     }
 
     /// Sets whether connections are accepted.

@@ -2,7 +2,7 @@
 
 use stats::{Counter, Export, Exporter, Gauge, Histogram};
 
-use crate::wire::Status;
+use crate::wire::{Outcome, Status};
 
 /// What a [`Server`](super::Server) has done so far.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub struct ServerStats {
     pub refused: Counter,
     /// Lanes ended by the server: protocol broken, bytes not taken, disk failed amid data.
     pub ended: Counter,
-    /// Exchanges answered with [`Status::Busy`].
+    /// Reads answered with [`Status::Busy`].
     pub busy: Counter,
     /// Exchanges that had to wait for a disk.
     pub disk: Counter,
@@ -30,6 +30,9 @@ pub struct ServerStats {
     /// Times from a read's arrival until its last answer was sent.
     pub time: Histogram,
     answers: [Counter; STATUSES.len()],
+    /// Times from a write's arrival until what became of it was sent.
+    pub write_time: Histogram,
+    written: [Counter; Outcome::ALL.len()],
 }
 
 /// What went by one carrier.
@@ -43,6 +46,10 @@ pub struct CarrierStats {
     pub exchanges: Counter,
     /// Bytes of needles delivered.
     pub bytes: Counter,
+    /// Writes that a volume server has taken.
+    pub writes: Counter,
+    /// Bytes of those.
+    pub written: Counter,
 }
 
 /// Statuses by their numbers.
@@ -70,6 +77,15 @@ impl ServerStats {
         self.answers[status as usize].inc();
     }
 
+    /// Writes that came out this way.
+    pub fn written(&self, outcome: Outcome) -> u64 {
+        self.written[outcome as usize].get()
+    }
+
+    pub(super) fn wrote(&self, outcome: Outcome) {
+        self.written[outcome as usize].inc();
+    }
+
     pub(super) fn of(&self, carrier: &str) -> &CarrierStats {
         match carrier {
             "shm" => &self.shm,
@@ -91,6 +107,15 @@ impl Export for ServerStats {
             to.counter("fabric_exchanges", help, &labels, of.exchanges.get());
             let help = "Bytes of needles delivered.";
             to.counter("fabric_bytes", help, &labels, of.bytes.get());
+            let help = "Writes that a volume server has taken.";
+            to.counter("fabric_writes", help, &labels, of.writes.get());
+            let help = "Bytes of needles that volume servers have taken.";
+            to.counter("fabric_write_bytes", help, &labels, of.written.get());
+        }
+        for (outcome, counter) in Outcome::ALL.iter().zip(&self.written) {
+            let help = "Writes by what became of them.";
+            let labels = [("outcome", outcome.name())];
+            to.counter("fabric_write_outcomes", help, &labels, counter.get());
         }
         for (status, counter) in STATUSES.iter().zip(&self.answers) {
             let help = "Items by how they were answered.";
@@ -134,5 +159,8 @@ impl Export for ServerStats {
         );
         let help = "Time from a read's arrival until its last answer was sent.";
         to.histogram("fabric_exchange_seconds", help, &[], &self.time.snapshot());
+        let help = "Time from a write's arrival until what became of it was sent.";
+        let time = self.write_time.snapshot();
+        to.histogram("fabric_write_seconds", help, &[], &time);
     }
 }

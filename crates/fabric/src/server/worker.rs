@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::connection::{Connection, wake};
 use super::lane::Link;
 use super::listen::Listener;
-use super::outlet::Bench;
+use super::outlet::{Bench, MayWait};
 use super::shared::{FIRST_CONNECTION, FIRST_RAIL, QUIT, Shared, TIMER};
 use crate::nonce::nonce;
 use crate::rdma;
@@ -20,7 +20,7 @@ use crate::serve::Shelf;
 
 /// The life of a worker.
 pub(super) fn run<S: Shelf>(shared: &Shared<S>) {
-    let mut bench = Bench::new(false);
+    let mut bench = Bench::new(MayWait::Never);
     while !shared.quitting.load(Ordering::Acquire) {
         // One event at a time: a second one would wait for the first, while another worker idles.
         let mut space = [MaybeUninit::<Event>::uninit(); 1];

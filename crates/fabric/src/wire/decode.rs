@@ -5,8 +5,8 @@ use seaweed::FileId;
 use super::encode::{check_answer, check_hello, check_item, check_welcome};
 use super::header::{ITEM, Kind, REGION};
 use super::{
-    Answer, Challenge, Extent, Hello, Item, Message, Place, Proof, Read, Refusal, Region, Status,
-    Welcome, WireError,
+    Answer, Challenge, Extent, Hello, Item, Message, Outcome, Place, Proof, Read, Refusal, Region,
+    Status, Welcome, WireError, Write, Written,
 };
 
 /// Reads the body of a frame of this kind.
@@ -37,6 +37,8 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Message, WireError> {
         Kind::Ping => Message::Ping,
         Kind::Pong => Message::Pong,
         Kind::Bye => Message::Bye,
+        Kind::Write => Message::Write(write(&mut fields)?),
+        Kind::Written => Message::Written(written(&mut fields)?),
     };
     match fields.rest.is_empty() {
         true => Ok(message),
@@ -107,11 +109,8 @@ fn item(fields: &mut Fields<'_>) -> Result<Item, WireError> {
         (1, offset) => Extent::Range { offset, len },
         _ => return Err(fields.kind.malformed("an item of unknown extent")),
     };
-    let place = match (place, region, at) {
-        (0, 0, 0) => Place::Inline,
-        (1, region, offset) => Place::Region { region, offset },
-        _ => return Err(fields.kind.malformed("an item of unknown place")),
-    };
+    let place = place_of(place, region, at);
+    let place = place.ok_or(fields.kind.malformed("an item of unknown place"))?;
     let item = Item {
         needle,
         extent,
@@ -139,6 +138,65 @@ fn answer(fields: &mut Fields<'_>) -> Result<Answer, WireError> {
     }
     check_answer(&answer)?;
     Ok(answer)
+}
+
+fn write(fields: &mut Fields<'_>) -> Result<Write, WireError> {
+    let base = FileId {
+        volume: fields.u32()?,
+        key: fields.u64()?,
+        cookie: fields.u32()?,
+    };
+    let delta = fields.u32()?;
+    let [flags, place] = fields.bytes()?;
+    if flags > 3 {
+        return Err(fields.kind.malformed("unknown flags"));
+    }
+    let (region, len, crc, at) = (fields.u16()?, fields.u32()?, fields.u32()?, fields.u64()?);
+    let place = place_of(place, region, at);
+    let place = place.ok_or(fields.kind.malformed("bytes of unknown place"))?;
+    let patience = fields.u32()?;
+    let (server, token) = (fields.u16()?, fields.u16()?);
+    let write = Write {
+        base,
+        delta,
+        gzip: flags & 1 != 0,
+        fsync: flags & 2 != 0,
+        place,
+        len,
+        crc,
+        patience,
+        server: fields.text(server.into())?,
+        token: fields.text(token.into())?,
+    };
+    write.check()?;
+    Ok(write)
+}
+
+fn written(fields: &mut Fields<'_>) -> Result<Written, WireError> {
+    let [outcome] = fields.bytes()?;
+    let outcome = Outcome::ALL.get(usize::from(outcome)).copied();
+    let outcome = outcome.ok_or(fields.kind.malformed("an unknown outcome"))?;
+    let is_known = fields.flag()?;
+    let (status, stored) = (fields.u16()?, fields.u32()?);
+    if !is_known && stored != 0 {
+        return Err(fields.kind.malformed("a checksum that is not known"));
+    }
+    let written = Written {
+        outcome,
+        status,
+        stored: is_known.then_some(stored),
+        text: fields.text(fields.rest.len())?,
+    };
+    written.check()?;
+    Ok(written)
+}
+
+fn place_of(place: u8, region: u16, at: u64) -> Option<Place> {
+    match (place, region, at) {
+        (0, 0, 0) => Some(Place::Inline),
+        (1, region, offset) => Some(Place::Region { region, offset }),
+        _ => None,
+    }
 }
 
 /// Takes field after field off the front of a body.

@@ -6,7 +6,7 @@
 use super::header::{Header, Kind};
 use super::{
     Answer, Extent, HEADER, Hello, Item, MAX_ITEMS, MAX_NAME, MAX_READ, MAX_REASON, MAX_REGIONS,
-    Message, Place, Read, Welcome, WireError,
+    Message, Place, Read, Welcome, WireError, Write, Written,
 };
 
 /// Appends the frame of `message` to `out`, without the data that may follow it.
@@ -43,6 +43,10 @@ pub fn encode(id: u64, message: &Message, out: &mut Vec<u8>) -> Result<(), WireE
         Message::Ping => frame(Kind::Ping, id, 0, out, |_| Ok(())),
         Message::Pong => frame(Kind::Pong, id, 0, out, |_| Ok(())),
         Message::Bye => frame(Kind::Bye, id, 0, out, |_| Ok(())),
+        Message::Write(write) => encode_write(id, write, out),
+        Message::Written(written) => {
+            frame(Kind::Written, id, 0, out, |out| put_written(written, out))
+        }
     }
 }
 
@@ -73,6 +77,33 @@ pub fn encode_answer(id: u64, answer: &Answer, out: &mut Vec<u8>) -> Result<(), 
         out.extend(answer.len.to_le_bytes());
         out.extend(answer.stored.to_le_bytes());
         out.extend(answer.crc.to_le_bytes());
+        Ok(())
+    })
+}
+
+/// Appends the frame of a [`Message::Write`] to `out`; its data is sent behind it.
+///
+/// # Errors
+/// As [`encode()`].
+pub fn encode_write(id: u64, write: &Write, out: &mut Vec<u8>) -> Result<(), WireError> {
+    write.check()?;
+    frame(Kind::Write, id, write.data() as u32, out, |out| {
+        let (place, region, at) = place_of(write.place);
+        out.extend(write.base.volume.to_le_bytes());
+        out.extend(write.base.key.to_le_bytes());
+        out.extend(write.base.cookie.to_le_bytes());
+        out.extend(write.delta.to_le_bytes());
+        out.push(u8::from(write.gzip) | u8::from(write.fsync) << 1);
+        out.push(place);
+        out.extend(region.to_le_bytes());
+        out.extend(write.len.to_le_bytes());
+        out.extend(write.crc.to_le_bytes());
+        out.extend(at.to_le_bytes());
+        out.extend(write.patience.to_le_bytes());
+        out.extend((write.server.len() as u16).to_le_bytes());
+        out.extend((write.token.len() as u16).to_le_bytes());
+        out.extend(write.server.as_bytes());
+        out.extend(write.token.as_bytes());
         Ok(())
     })
 }
@@ -158,10 +189,7 @@ fn put_item(item: &Item, out: &mut Vec<u8>) -> Result<(), WireError> {
         Extent::Whole { .. } => (0, 0),
         Extent::Range { offset, .. } => (1, offset),
     };
-    let (place, region, at) = match item.place {
-        Place::Inline => (0, 0, 0),
-        Place::Region { region, offset } => (1, region, offset),
-    };
+    let (place, region, at) = place_of(item.place);
     out.extend(item.needle.volume.to_le_bytes());
     out.extend(item.needle.key.to_le_bytes());
     out.extend(item.needle.cookie.to_le_bytes());
@@ -171,4 +199,22 @@ fn put_item(item: &Item, out: &mut Vec<u8>) -> Result<(), WireError> {
     out.extend(offset.to_le_bytes());
     out.extend(at.to_le_bytes());
     Ok(())
+}
+
+fn put_written(written: &Written, out: &mut Vec<u8>) -> Result<(), WireError> {
+    written.check()?;
+    out.push(written.outcome as u8);
+    out.push(written.stored.is_some().into());
+    out.extend(written.status.to_le_bytes());
+    out.extend(written.stored.unwrap_or(0).to_le_bytes());
+    out.extend(written.text.as_bytes());
+    Ok(())
+}
+
+/// Kind, region and offset of a place.
+fn place_of(place: Place) -> (u8, u16, u64) {
+    match place {
+        Place::Inline => (0, 0, 0),
+        Place::Region { region, offset } => (1, region, offset),
+    }
 }

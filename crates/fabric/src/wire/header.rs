@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use seaweed::crc::Crc;
 
 use super::{
-    HEADER, MAX_BODY, MAX_ITEMS, MAX_NAME, MAX_READ, MAX_REASON, MAX_REGIONS, VERSION, WireError,
+    HEADER, MAX_BODY, MAX_ITEMS, MAX_NAME, MAX_READ, MAX_REASON, MAX_REGIONS, MAX_SERVER, MAX_TEXT,
+    MAX_TOKEN, VERSION, WireError,
 };
 
 /// First bytes of every frame.
@@ -18,6 +19,10 @@ pub(super) const HELLO: usize = 18;
 pub(super) const ITEM: usize = 40;
 /// Bytes of an Answer.
 pub(super) const ANSWER: usize = 20;
+/// Bytes of a Write before the server.
+pub(super) const WRITE: usize = 48;
+/// Bytes of a Written before the text.
+pub(super) const WRITTEN: usize = 8;
 
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +37,13 @@ pub(super) enum Kind {
     Ping,
     Pong,
     Bye,
+    Write,
+    Written,
 }
 
 impl Kind {
     /// All, in the order of their numbers.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Hello,
         Self::Challenge,
         Self::Proof,
@@ -47,6 +54,8 @@ impl Kind {
         Self::Ping,
         Self::Pong,
         Self::Bye,
+        Self::Write,
+        Self::Written,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -61,6 +70,8 @@ impl Kind {
             Self::Ping => "Ping",
             Self::Pong => "Pong",
             Self::Bye => "Bye",
+            Self::Write => "Write",
+            Self::Written => "Written",
         }
     }
 
@@ -88,12 +99,20 @@ impl Kind {
             Self::Read => 2 + ITEM..=2 + MAX_ITEMS * ITEM,
             Self::Answer => ANSWER..=ANSWER,
             Self::Ping | Self::Pong | Self::Bye => 0..=0,
+            Self::Write => WRITE + 1..=WRITE + MAX_SERVER + MAX_TOKEN,
+            Self::Written => WRITTEN..=WRITTEN + MAX_TEXT,
         }
+    }
+
+    /// Whether data may follow.
+    fn has_data(self) -> bool {
+        matches!(self, Self::Answer | Self::Write)
     }
 }
 
 // The longest body of any kind fits.
 const _: () = assert!(2 + MAX_ITEMS * ITEM <= MAX_BODY);
+const _: () = assert!(WRITE + MAX_SERVER + MAX_TOKEN <= MAX_BODY);
 
 /// A header whose lengths are within their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +149,7 @@ impl Header {
                 len,
             });
         }
-        if data > 0 && (kind != Kind::Answer || u64::from(data) > MAX_READ) {
+        if data > 0 && (!kind.has_data() || u64::from(data) > MAX_READ) {
             return Err(WireError::Data {
                 kind: kind.name(),
                 len: data,

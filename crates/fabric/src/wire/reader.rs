@@ -1,7 +1,7 @@
 //! Frames out of a stream of bytes.
 //!
 //! A socket's driver receives into [`FrameReader::space`] and asks [`FrameReader::next`] what it
-//! has got. Behind an answer with inline data, what of the data came along is taken with
+//! has got. Behind an answer or a write with inline data, what of the data came along is taken with
 //! [`FrameReader::take_data`], and the rest is received straight into its destination and only
 //! counted here ([`FrameReader::received`]):
 //!
@@ -137,10 +137,7 @@ impl FrameReader {
         let (head, body) = frame.split_at(HEADER);
         header.verify(head, body)?;
         let message = decode(header.kind, body)?;
-        let data = match &message {
-            Message::Answer(answer) => answer.data(),
-            _ => 0,
-        };
+        let data = message.data();
         if header.data as usize != data {
             return Err(WireError::Data {
                 kind: header.kind.name(),

@@ -57,6 +57,47 @@ fn answer(len: u32) -> impl Strategy<Value = Answer> {
     )
 }
 
+/// Of at most `len` bytes.
+fn write(len: u32) -> impl Strategy<Value = Write> {
+    let place = prop_oneof![
+        Just(Place::Inline),
+        any::<(u16, u64)>().prop_map(|(region, offset)| Place::Region { region, offset }),
+    ];
+    let id = any::<(u32, u64, u32, u32)>();
+    let flags = any::<(bool, bool)>();
+    let words = ("[!-~]{1,261}", "[!-~]{0,2048}");
+    (id, flags, place, 1..=len, any::<(u32, u32)>(), words).prop_map(
+        |((volume, key, cookie, delta), (gzip, fsync), place, len, (crc, patience), words)| Write {
+            base: FileId {
+                volume,
+                key,
+                cookie,
+            },
+            delta,
+            gzip,
+            fsync,
+            place,
+            len,
+            crc,
+            patience,
+            server: words.0,
+            token: words.1,
+        },
+    )
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    let outcome = prop::sample::select(&Outcome::ALL[..]);
+    let text = ".{0,300}";
+    (outcome, any::<(u16, Option<u32>)>(), text).prop_map(|(outcome, (status, stored), text)| {
+        Written {
+            status,
+            stored,
+            ..Written::without(outcome, text)
+        }
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let hello = (nonce(), "[ -~]{0,64}", vec(region(), 0..=MAX_REGIONS));
     let hello = hello.prop_map(|(nonce, name, regions)| Hello {
@@ -81,6 +122,8 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Ping),
         Just(Message::Pong),
         Just(Message::Bye),
+        write(3000).prop_map(Message::Write),
+        written().prop_map(Message::Written),
     ]
 }
 
@@ -132,11 +175,7 @@ fn spoken(messages: &[(u64, Message)]) -> (Heard, Vec<u8>) {
     let mut said = Heard::new();
     for (id, message) in messages {
         encode(*id, message, &mut stream).unwrap();
-        let data = match message {
-            Message::Answer(answer) => answer.data(),
-            _ => 0,
-        };
-        let data: Vec<_> = (0..data).map(|at| (at * 7) as u8).collect();
+        let data: Vec<_> = (0..message.data()).map(|at| (at * 7) as u8).collect();
         stream.extend(&data);
         let frame = Frame {
             id: *id,
@@ -181,7 +220,7 @@ proptest! {
 
     #[test]
     fn whatever_is_heard_is_said_in_the_same_bytes(
-        kind in 1u8..=10,
+        kind in 1u8..=12,
         body in vec(any::<u8>(), 0..200),
         small in vec(0u8..3, 0..100),
         take_small: bool,
@@ -264,6 +303,105 @@ fn the_layout_is_the_documented_one() {
 }
 
 #[test]
+fn the_layout_of_a_write_is_the_documented_one() {
+    let write = Message::Write(Write {
+        base: FileId {
+            volume: 0x0102_0304,
+            key: 0x1112_1314_1516_1718,
+            cookie: 0x2122_2324,
+        },
+        delta: 0x3132_3334,
+        gzip: true,
+        fsync: true,
+        place: Place::Region {
+            region: 0x4142,
+            offset: 0x5152_5354_5556_5758,
+        },
+        len: 0x0162_6364,
+        crc: 0x7172_7374,
+        patience: 0x8182_8384,
+        server: "a:1".to_owned(),
+        token: "x.y".to_owned(),
+    });
+    let written = Message::Written(Written {
+        outcome: Outcome::Refused,
+        status: 0x0102,
+        stored: Some(0x1112_1314),
+        text: "no".to_owned(),
+    });
+    let mut out = Vec::new();
+    encode(0, &write, &mut out).unwrap();
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let expected = [
+        "04030201",
+        "1817161514131211",
+        "24232221",
+        "34333231",
+        "03",
+        "01",
+        "4241",
+        "64636201",
+        "74737271",
+        "5857565554535251",
+        "84838281",
+        "0300",
+        "0300",
+        "613a31",
+        "782e79",
+    ];
+    assert_eq!(hex(&out[HEADER..]), expected.concat());
+    assert_eq!((out[3], &out[16..20]), (11, &[0; 4][..]));
+    out.clear();
+    encode(0, &written, &mut out).unwrap();
+    assert_eq!(hex(&out[HEADER..]), "01010201141312116e6f");
+    assert_eq!(out[3], 12);
+}
+
+#[test]
+fn writes_that_cannot_be_are_refused_by_name() {
+    let mut body = [0; 50];
+    (body[24], body[44], body[46]) = (1, 1, 1);
+    body[48..].copy_from_slice(b"st");
+    assert_eq!(hear(&frame(11, 1, &body), &[999]).1, None);
+    for (kind, body, at, byte, expected) in [
+        (11, &body[..], 20, 4, "Write has unknown flags"),
+        (11, &body, 21, 2, "Write has bytes of unknown place"),
+        (11, &body, 22, 1, "Write has bytes of unknown place"),
+        (11, &body, 39, 1, "Write has bytes of unknown place"),
+        (11, &body, 24, 0, "Write has an impossible number of bytes"),
+        (11, &body, 27, 5, "Write has an impossible number of bytes"),
+        (11, &body, 44, 0, "Write has a server that is none"),
+        (11, &body, 44, 3, "Write has too few bytes"),
+        (11, &body, 46, 0, "Write has bytes behind its last field"),
+        (11, &body, 48, b' ', "Write has a server that is none"),
+        (11, &body, 49, b'\n', "Write has a token that is none"),
+        (12, &[0; 8], 0, 7, "Written has an unknown outcome"),
+        (12, &[0; 8], 1, 2, "Written has a flag"),
+        (
+            12,
+            &[0; 8],
+            4,
+            1,
+            "Written has a checksum that is not known",
+        ),
+        (12, &[0; 9], 8, 0xff, "Written has a text that is not UTF-8"),
+    ] {
+        let mut body = body.to_vec();
+        body[at] = byte;
+        let refusal = refusal_of(&frame(kind, 0, &body));
+        assert!(refusal.starts_with(expected), "{expected}: {refusal}");
+    }
+    // What follows is as long as the write says, and nothing when its bytes are in a region.
+    for data in [0, 2] {
+        assert!(refusal_of(&frame(11, data, &body)).contains("bytes of data"));
+    }
+    body[21] = 1;
+    assert_eq!(hear(&frame(11, 0, &body), &[999]).1, None);
+    assert!(refusal_of(&frame(11, 1, &body)).contains("bytes of data"));
+    assert!(refusal_of(&frame(12, 1, &[0; 8])).contains("bytes of data"));
+}
+
+#[test]
 fn strangers_are_refused_by_their_first_bytes() {
     assert!(refusal_of(b"GE").contains("does not start with RT"));
     assert!(refusal_of(b"RT\x02").contains("version 2 of the fabric, here it is version 1"));
@@ -274,12 +412,15 @@ fn strangers_are_refused_by_their_first_bytes() {
 fn lengths_are_refused_before_anything_is_waited_for() {
     for (kind, len, expected) in [
         (0, 0, "unknown kind 0"),
-        (11, 0, "unknown kind 11"),
+        (13, 0, "unknown kind 13"),
         (1, 5000, "a Hello has no body of 5000 bytes"),
         (6, u32::MAX, "a Read has no body of 4294967295 bytes"),
         (6, 2, "a Read has no body of 2 bytes"),
         (7, 19, "a Answer has no body of 19 bytes"),
         (8, 1, "a Ping has no body of 1 bytes"),
+        (11, 48, "a Write has no body of 48 bytes"),
+        (11, 2358, "a Write has no body of 2358 bytes"),
+        (12, 265, "a Written has no body of 265 bytes"),
     ] {
         let mut head = frame(kind, 0, &[]);
         head[4..8].copy_from_slice(&len.to_le_bytes());
@@ -376,7 +517,31 @@ fn what_exceeds_a_limit_is_not_sent() {
     };
     let read = |items| Message::Read(Read { items });
     let reason = "x".repeat(MAX_REASON + 1);
+    let write = |len, server: usize, token: usize| {
+        Message::Write(Write {
+            base: item.needle,
+            delta: 0,
+            gzip: false,
+            fsync: false,
+            place: Place::Inline,
+            len,
+            crc: 0,
+            patience: 0,
+            server: "x".repeat(server),
+            token: "x".repeat(token),
+        })
+    };
+    let text = "x".repeat(MAX_TEXT + 1);
     let bad = [
+        write(0, 1, 0),
+        write((64 << 20) + 1, 1, 0),
+        write(1, 0, 0),
+        write(1, MAX_SERVER + 1, 0),
+        write(1, 1, MAX_TOKEN + 1),
+        Message::Written(Written {
+            text,
+            ..Written::without(Outcome::Busy, "")
+        }),
         hello(&"x".repeat(65), 0),
         hello("tab\t", 0),
         hello("", 17),

@@ -8,4 +8,6 @@ mod reads;
 mod retiring;
 mod routes;
 mod shelf;
+mod stores;
 mod support;
+mod writes;

@@ -107,6 +107,7 @@ impl Mount {
             read_key: None,
             tls: None,
             arena: Some(arena.clone()),
+            remote_reads: true,
             patience: Duration::from_secs(5),
         });
         let fabric = Arc::new(FabricRoute::new(FabricConfig {

@@ -56,6 +56,7 @@ impl Served {
             tcp: server.tcp_address().map(|address| address.to_string()),
             tls,
             rdma: Vec::new(),
+            writes: true,
         };
         Self {
             server: Some(server),
@@ -117,6 +118,7 @@ impl Client {
             read_key: None,
             tls: None,
             arena: Some(arena.clone()),
+            remote_reads: true,
             patience: Duration::from_secs(5),
         };
         adjust(&mut config);

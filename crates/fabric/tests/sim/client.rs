@@ -13,6 +13,7 @@ use seaweed::crc::crc32c;
 
 use crate::shelf::{Content, file_id};
 use crate::world::{Event, Mutant, Packet, World};
+use crate::writes::Post;
 
 pub(crate) struct Client {
     pub(crate) policy: Arc<Policy>,
@@ -21,6 +22,9 @@ pub(crate) struct Client {
     pub(crate) nearness: Vec<Nearness>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) readings: Vec<Reading>,
+    /// How the sidecars do with writes.
+    pub(crate) writing: Vec<Arc<Peer>>,
+    pub(crate) posts: Vec<Post>,
     pub(crate) begun: u64,
     pub(crate) hedges: u64,
 }
@@ -28,18 +32,18 @@ pub(crate) struct Client {
 /// A piece of memory that is offered to servers.
 #[derive(Default)]
 pub(crate) struct Slot {
-    bytes: Vec<u8>,
-    hand: Hand,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) hand: Hand,
 }
 
 /// In whose hands a slot is.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Hand {
+pub(crate) enum Hand {
     #[default]
     Free,
-    /// A server may write to it through this lane.
+    /// A server may use it through this lane.
     Offered(usize),
-    /// Nobody waits for it any more, but the server may still write.
+    /// Nobody waits for it any more, but the server may still use it.
     Quarantined(usize),
 }
 
@@ -78,7 +82,7 @@ pub(crate) struct InFlight {
 }
 
 /// Bytes of a slot.
-const SLOT: u64 = 8192;
+pub(crate) const SLOT: u64 = 8192;
 
 impl World {
     /// The next read of a client.
@@ -100,7 +104,9 @@ impl World {
         }
         let c = &mut self.clients[client];
         if self.mutant == Mutant::SharesNothing {
-            c.policy = Arc::new(Policy::new(c.config.clone(), 0));
+            let mut config = c.config.clone();
+            config.hedge.percent = 0;
+            c.policy = Arc::new(Policy::new(config, 0));
         }
         let candidates = servers.iter().map(|server| Candidate {
             peer: c.peers[*server].clone(),
@@ -169,13 +175,7 @@ impl World {
     }
 
     fn start(&mut self, client: usize, reading: usize, attempt: u32, server: usize) {
-        let idle = self.lanes.iter().position(|lane| {
-            (lane.client, lane.server) == (client, server)
-                && lane.is_used
-                && lane.handshake.is_none()
-                && lane.exchange.is_none()
-        });
-        let lane = idle.unwrap_or_else(|| self.open(client, server));
+        let lane = self.lane(client, server);
         let c = &mut self.clients[client];
         let r = &mut c.readings[reading];
         r.lanes.push((attempt, lane));
@@ -229,6 +229,18 @@ impl World {
         }
     }
 
+    /// An idle lane, or else a new one.
+    pub(crate) fn lane(&mut self, client: usize, server: usize) -> usize {
+        let idle = self.lanes.iter().position(|lane| {
+            (lane.client, lane.server) == (client, server)
+                && lane.is_used
+                && lane.handshake.is_none()
+                && lane.exchange.is_none()
+                && lane.sending.is_none()
+        });
+        idle.unwrap_or_else(|| self.open(client, server))
+    }
+
     fn open(&mut self, client: usize, server: usize) -> usize {
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&self.random.next().to_le_bytes());
@@ -249,6 +261,9 @@ impl World {
     }
 
     fn ask(&mut self, lane: usize) {
+        if self.lanes[lane].sending.is_some() {
+            return self.client_writes(lane);
+        }
         let exchange = self.lanes[lane].exchange.as_ref().unwrap();
         let mut bytes = Vec::new();
         encode_read(exchange.id, &[exchange.item], &mut bytes).unwrap();
@@ -262,14 +277,13 @@ impl World {
     }
 
     /// The client lets go of a lane. What it had offered there is quarantined.
-    fn close(&mut self, lane: usize) {
+    pub(crate) fn close(&mut self, lane: usize) {
         if !std::mem::replace(&mut self.lanes[lane].is_used, false) {
             return;
         }
-        if let Some(InFlight {
-            slot: Some(slot), ..
-        }) = self.lanes[lane].exchange.take()
-        {
+        let of_read = self.lanes[lane].exchange.take().and_then(|it| it.slot);
+        let of_write = self.lanes[lane].sending.take().and_then(|it| it.slot);
+        if let Some(slot) = of_read.or(of_write) {
             let client = self.lanes[lane].client;
             self.clients[client].slots[slot].hand = match self.mutant {
                 Mutant::ReusesMemory => Hand::Free,
@@ -367,6 +381,9 @@ impl World {
             }
             return Ok(());
         }
+        if let Message::Written(written) = frame.message {
+            return self.client_is_told(lane, frame.id, written);
+        }
         let (Message::Answer(answer), Some(exchange)) = (frame.message, &mut l.exchange) else {
             return Err("not an answer".to_owned());
         };
@@ -433,7 +450,11 @@ impl World {
         let client = self.lanes[lane].client;
         let exchange = self.lanes[lane].exchange.as_ref();
         let exchange = exchange.map(|exchange| (exchange.reading, exchange.attempt));
+        let post = self.lanes[lane].sending.as_ref().map(|it| it.post);
         self.close(lane);
+        if let Some(post) = post {
+            self.post_breaks(client, post, reason);
+        }
         if let Some((reading, attempt)) = exchange {
             let r = &mut self.clients[client].readings[reading];
             r.lanes.retain(|(_, used)| *used != lane);

@@ -1,11 +1,14 @@
 //! The fabric in virtual time: the real codec, sessions, serving and client policies, between
 //! several clients and sidecars, over a network that delays, loses, damages, repeats and reorders
 //! what it carries, with sidecars that freeze, die and come back, needles that are deleted,
-//! overwritten and damaged, and servers that write to memory after they were given up.
+//! overwritten and damaged, and servers that write to memory after they were given up. Clients write as
+//! well, to volume servers that refuse, are slow, or take a needle without saying so.
 //!
 //! A seed decides everything. What has to hold for each:
 //!
 //! - never a wrong byte is delivered, and never an absence that never was;
+//! - what a client is told is stored is stored, byte for byte, and nothing else ever is;
+//! - nothing is handed on once its client has closed the lane, as far as the sidecar can know;
 //! - every call ends by its deadline;
 //! - no more attempts are in flight than there are permits, hedges stay within their budget;
 //! - memory that a server may still write to is in nobody else's hands;
@@ -20,6 +23,7 @@ mod client;
 mod server;
 mod shelf;
 mod world;
+mod writes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -87,6 +91,21 @@ fn a_client_that_never_tells_of_answers_is_caught() {
 #[test]
 fn a_client_that_believes_the_first_absence_is_caught() {
     caught(Mutant::InventsAbsence, "absent");
+}
+
+#[test]
+fn a_client_that_takes_silence_for_success_is_caught() {
+    caught(Mutant::BelievesSilence, "acknowledged and is not stored");
+}
+
+#[test]
+fn a_sidecar_that_does_not_compare_what_came_is_caught() {
+    caught(Mutant::StoresUnchecked, "other bytes than were sent");
+}
+
+#[test]
+fn a_sidecar_that_hands_on_what_was_given_up_is_caught() {
+    caught(Mutant::HandsOnLate, "handed on after it was given up");
 }
 
 fn caught(mutant: Mutant, complaint: &str) {

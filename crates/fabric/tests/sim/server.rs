@@ -94,8 +94,10 @@ impl World {
             let effect = match l.server_reader.next() {
                 Ok(Next::NeedMore) => return,
                 Ok(Next::Frame(frame)) => l.session.take(frame),
-                // A client sends none.
-                Ok(Next::Data(_)) => unreachable!("data from a client"),
+                Ok(Next::Data(_)) => match self.server_takes_data(lane) {
+                    true => continue,
+                    false => return,
+                },
                 Err(error) => l.session.nonsense(&error),
             };
             self.server_does(lane, effect);
@@ -118,6 +120,7 @@ impl World {
                 let wait = Duration::from_micros(20 + self.random.below(slow));
                 self.after(wait, Event::Serve { lane, id, items });
             }
+            Effect::Store { id, write } => self.server_begins_write(lane, id, write),
             Effect::Close(frame, _) => {
                 if let Some(frame) = frame {
                     self.server_sends(lane, &frame);
@@ -199,7 +202,7 @@ impl World {
         }
     }
 
-    fn server_sends(&mut self, lane: usize, frame: &Frame) {
+    pub(crate) fn server_sends(&mut self, lane: usize, frame: &Frame) {
         let mut bytes = Vec::new();
         encode(frame.id, &frame.message, &mut bytes).unwrap();
         self.send_down(lane, Packet::Bytes(bytes));

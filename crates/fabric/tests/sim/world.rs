@@ -1,7 +1,7 @@
 //! Time, the network, and everything that goes wrong.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,12 @@ use fabric::client::{
     BreakerConfig, Config, Handshake, HedgeConfig, Nearness, Peer, Policy, Random,
 };
 use fabric::server::{Session, Terms};
-use fabric::wire::{FrameReader, Item};
+use fabric::wire::{FrameReader, Item, Written};
 use seaweed::jwt::SigningKey;
 
 use crate::client::{Client, InFlight, Reading, Slot};
 use crate::shelf::{Content, Truth, Version};
+use crate::writes::{Incoming, Post, Sending};
 
 /// A client that is wrong on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,12 @@ pub(crate) enum Mutant {
     KeepsAnswers,
     /// Believes the first replica that says a needle is absent.
     InventsAbsence,
+    /// Takes a write that nobody answers for done.
+    BelievesSilence,
+    /// Hands on whatever came. A sidecar, as the next one.
+    StoresUnchecked,
+    /// Hands on although the lane is closed, and the time is over.
+    HandsOnLate,
 }
 
 /// What happened, to see that it did.
@@ -47,6 +54,13 @@ pub(crate) struct Tally {
     pub(crate) wrong_checksums: u64,
     pub(crate) late_writes: u64,
     pub(crate) broken_streams: u64,
+    pub(crate) kept: u64,
+    pub(crate) kept_from_region: u64,
+    pub(crate) refused: u64,
+    pub(crate) unsent: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) wrong_bodies: u64,
+    pub(crate) dropped: u64,
+    pub(crate) silent: u64,
 }
 
 impl Tally {
@@ -61,8 +75,17 @@ impl Tally {
         self.wrong_checksums += more.wrong_checksums;
         self.late_writes += more.late_writes;
         self.broken_streams += more.broken_streams;
+        self.kept += more.kept;
+        self.kept_from_region += more.kept_from_region;
+        self.refused += more.refused;
+        self.wrong_bodies += more.wrong_bodies;
+        self.dropped += more.dropped;
+        self.silent += more.silent;
         for (reason, count) in &more.fallbacks {
             *self.fallbacks.entry(reason).or_default() += count;
+        }
+        for (reason, count) in &more.unsent {
+            *self.unsent.entry(reason).or_default() += count;
         }
     }
 
@@ -79,6 +102,12 @@ impl Tally {
             ("wrong checksum", self.wrong_checksums),
             ("late write", self.late_writes),
             ("broken stream", self.broken_streams),
+            ("kept", self.kept),
+            ("kept, out of a region", self.kept_from_region),
+            ("refused by the volume server", self.refused),
+            ("body with another checksum", self.wrong_bodies),
+            ("write dropped", self.dropped),
+            ("kept and not told", self.silent),
         ] {
             assert!(count > 20, "{what}: seen {count} times only");
         }
@@ -96,6 +125,20 @@ impl Tally {
         ] {
             let count = self.fallbacks.get(reason).copied().unwrap_or(0);
             assert!(count > 5, "{reason}: seen {count} times only");
+        }
+        for reason in [
+            "no_permit",
+            "open_breaker",
+            "unreachable",
+            "broken",
+            "timeout",
+            "busy",
+            "corrupt",
+            "declined",
+            "failed",
+        ] {
+            let count = self.unsent.get(reason).copied().unwrap_or(0);
+            assert!(count > 5, "{reason}, of writes: seen {count} times only");
         }
     }
 }
@@ -131,6 +174,30 @@ pub(crate) enum Event {
     },
     Change,
     Trouble,
+    /// A client writes.
+    Post {
+        client: usize,
+    },
+    WakePost {
+        client: usize,
+        post: usize,
+    },
+    /// All of a write is there, and a thread gets to it.
+    HandOn {
+        lane: usize,
+        id: u64,
+    },
+    /// The volume server has answered.
+    Settled {
+        lane: usize,
+        id: u64,
+        written: Written,
+    },
+    /// A write has to have arrived by now.
+    Overdue {
+        lane: usize,
+        id: u64,
+    },
 }
 
 /// What travels to a client.
@@ -152,6 +219,8 @@ pub(crate) struct Server {
     pub(crate) inline_up_to: u64,
     pub(crate) damaged: Vec<bool>,
     pub(crate) lost: Vec<bool>,
+    /// What the volume server beside it was given to keep, by the key.
+    pub(crate) depot: HashMap<u64, Vec<u8>>,
 }
 
 /// Both ends of a connection.
@@ -166,6 +235,10 @@ pub(crate) struct Lane {
     /// The client listens.
     pub(crate) is_used: bool,
     pub(crate) exchange: Option<InFlight>,
+    pub(crate) sending: Option<Sending>,
+    pub(crate) incoming: Option<Incoming>,
+    /// When the server hears that the client has closed it.
+    pub(crate) hung_up: Option<Instant>,
     /// When the last bytes of each direction arrive.
     up: Instant,
     down: Instant,
@@ -191,6 +264,8 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     pub(crate) complaint: Option<String>,
     pub(crate) key: Option<SigningKey>,
+    /// Whose write every key is.
+    pub(crate) posted: Vec<(usize, usize)>,
     /// When the trouble is over.
     calm_from: Instant,
     /// When breakers have to be closed again.
@@ -241,6 +316,7 @@ impl World {
                 inline_up_to: if is_rare(2) { 4096 } else { 0 },
                 damaged: (0..needles).map(|_| is_rare(25)).collect(),
                 lost: (0..needles).map(|_| is_rare(25)).collect(),
+                depot: HashMap::new(),
             })
             .collect();
         let has_key = is_rare(2);
@@ -254,6 +330,13 @@ impl World {
                     Arc::new(Peer::new(name, &config, random.next()))
                 })
                 .collect(),
+            writing: (0..servers.len())
+                .map(|at| {
+                    let name = format!("sidecar {at} (writes)");
+                    Arc::new(Peer::new(name, &config, random.next()))
+                })
+                .collect(),
+            posts: Vec::new(),
             nearness: servers
                 .iter()
                 .map(|_| match random.below(3) {
@@ -279,6 +362,7 @@ impl World {
             buffer: Vec::new(),
             tally: Tally::default(),
             complaint: None,
+            posted: Vec::new(),
             key: has_key.then(|| SigningKey::new(b"read key", None)),
             calm_from: now + ms(600),
             well_from: now + ms(1200),
@@ -294,6 +378,7 @@ impl World {
     pub(crate) fn run(mut self) -> Result<Tally, String> {
         for client in 0..self.clients.len() {
             self.after(Duration::ZERO, Event::Begin { client });
+            self.after(Duration::ZERO, Event::Post { client });
         }
         self.after(Duration::from_millis(10), Event::Change);
         self.after(Duration::from_millis(30), Event::Trouble);
@@ -305,7 +390,7 @@ impl World {
             }
         }
         for client in &self.clients {
-            for peer in &client.peers {
+            for peer in client.peers.iter().chain(&client.writing) {
                 if peer.is_left_alone(self.now) {
                     return Err(format!("{} is left alone after the trouble", peer.name()));
                 }
@@ -315,6 +400,9 @@ impl World {
             }
             if client.policy.in_flight() != 0 || client.readings.iter().any(Reading::is_going_on) {
                 return Err("a call has not ended, or keeps its permit".to_owned());
+            }
+            if client.policy.writes_in_flight() != 0 || client.posts.iter().any(Post::is_going_on) {
+                return Err("a write has not ended, or keeps its permit".to_owned());
             }
         }
         Ok(self.tally)
@@ -356,6 +444,9 @@ impl World {
             handshake: Some(handshake),
             is_used: true,
             exchange: None,
+            sending: None,
+            incoming: None,
+            hung_up: None,
             up: self.now,
             down: self.now,
             written: self.now,
@@ -382,6 +473,7 @@ impl World {
     /// The client has closed its end.
     pub(crate) fn hang_up(&mut self, lane: usize) {
         let at = self.lanes[lane].up.max(self.now + self.delay());
+        self.lanes[lane].hung_up = Some(at);
         self.at(at, Event::Hangup { lane });
     }
 
@@ -465,9 +557,12 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         let server = match &event {
-            Event::ToServer { lane, .. } | Event::Serve { lane, .. } | Event::Hangup { lane } => {
-                Some(self.lanes[*lane].server)
-            }
+            Event::ToServer { lane, .. }
+            | Event::Serve { lane, .. }
+            | Event::Hangup { lane }
+            | Event::HandOn { lane, .. }
+            | Event::Settled { lane, .. }
+            | Event::Overdue { lane, .. } => Some(self.lanes[*lane].server),
             _ => None,
         };
         let thawed = server.and_then(|server| self.servers[server].frozen_until);
@@ -486,6 +581,11 @@ impl World {
             Event::Wake { client, reading } => self.drive(client, reading),
             Event::Change => self.change(),
             Event::Trouble => self.trouble(),
+            Event::Post { client } => self.post(client),
+            Event::WakePost { client, post } => self.drive_post(client, post),
+            Event::HandOn { lane, id } => self.server_hands_on(lane, id),
+            Event::Settled { lane, id, written } => self.server_settles(lane, id, written),
+            Event::Overdue { lane, id } => self.server_waits_no_longer(lane, id),
         }
         if self.now < self.end || !matches!(self.queue.peek(), Some(Reverse(_))) {
             return;
@@ -494,7 +594,7 @@ impl World {
         self.queue.retain(|Reverse(next)| {
             !matches!(
                 next.event,
-                Event::Begin { .. } | Event::Change | Event::Trouble
+                Event::Begin { .. } | Event::Post { .. } | Event::Change | Event::Trouble
             )
         });
     }

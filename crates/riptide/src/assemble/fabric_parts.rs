@@ -51,6 +51,7 @@ pub(super) async fn start(
         read_key,
         tls: place.tls.clone(),
         arena: Some(arena.clone()),
+        remote_reads: !wanted.read_only,
         patience: DIAL_PATIENCE.min(wanted.timeout),
     });
     let route = Arc::new(FabricRoute::new(FabricConfig {

@@ -165,7 +165,7 @@ pub static FABRIC: Section = Section {
     title: "Fabric",
     flags: &[
         Flag::switch("rdma.enabled")
-            .help("Read over the fabric (RDMA, shared memory or TCP) where a volume server has a sidecar.")
+            .help("Read and write over the fabric (RDMA, shared memory or TCP) where a volume server has a sidecar.")
             .old(),
         Flag::text("rdma.sidecar")
             .help("Sidecars as host:port, separated by commas; auto or nothing for those that registered at the filer.")
@@ -173,21 +173,21 @@ pub static FABRIC: Section = Section {
             .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("rdma.fallback")
             .default("true")
-            .help("Read over HTTP what the fabric does not deliver; with false such a read fails with EIO, and the mount starts only if a sidecar is healthy.")
+            .help("Read and write over HTTP what the fabric does not deliver; with false such a read fails with EIO, such a write after some seconds, and the mount starts only if a sidecar is healthy.")
             .old()
             .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("rdma.readOnly")
-            .help("Use the fabric for reads only.")
+            .help("Use the fabric for reads only, and write over HTTP.")
             .old()
-            .ignored("nothing is written over the fabric"),
+            .needs("rdma.enabled", NO_FABRIC),
         Flag::int("rdma.maxConcurrent", 1, 4096)
             .default("64")
-            .help("How many reads may be under way at one sidecar; each keeps a connection.")
+            .help("How many reads may be under way over the fabric, and how many writes besides; each keeps a connection.")
             .old()
             .needs("rdma.enabled", NO_FABRIC),
         Flag::int("rdma.timeoutMs", 1, 3_600_000)
             .default("5000")
-            .help("Milliseconds after which a read over the fabric has failed.")
+            .help("Milliseconds after which a read or a write over the fabric has failed.")
             .old()
             .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("peer.enable")

@@ -178,11 +178,14 @@ fn the_fabric_is_off_by_default_and_has_the_defaults_of_weed_when_it_is_on() {
     let expected = FabricOptions {
         sidecars: Sidecars::Registered,
         fallback: true,
+        read_only: false,
         max_concurrent: 64,
         timeout: Duration::from_secs(5),
     };
     assert_eq!(fabric, expected);
     assert_eq!(on("auto").unwrap().fabric, Some(expected));
+    let reads = options(&[("rdma.enabled", "true"), ("rdma.readOnly", "true")]);
+    assert!(reads.unwrap().fabric.unwrap().read_only);
     let listed = on(" a:1 , [::1]:8081,").unwrap().fabric.unwrap().sidecars;
     assert_eq!(
         listed,

@@ -54,6 +54,7 @@ pub(super) fn run(options: &PingOptions) -> anyhow::Result<()> {
         read_key: security.read_key,
         tls,
         arena: Some(arena.clone()),
+        remote_reads: false,
         patience: PATIENCE,
     });
     let dialer: Arc<dyn Dial> = Arc::new(dialer);

@@ -209,3 +209,11 @@ fn a_file_that_cannot_be_read_is_an_error() {
     let error = Security::load(Some(long.path())).unwrap_err().to_string();
     assert!(error.contains("is longer than"), "{error}");
 }
+
+#[test]
+fn a_white_list_is_noticed_where_it_is_not_empty() {
+    let has = |text: &str| parse(text).unwrap().has_white_list;
+    assert!(!has("") && !has("[guard]\nwhite_list = \"\"\n"));
+    assert!(has("[guard]\nwhite_list = \"10.0.0.0/8\"\n"));
+    assert!(!has("[s3.trusted_proxies]\nwhite_list = \"10.0.0.0/8\"\n"));
+}

@@ -15,9 +15,8 @@ use seaweed::{FileId, Security, ServerAddress};
 use serde_json::Value;
 
 use crate::Daemon;
-use volume::VerifyRanges;
 
-use crate::config::{Config, Transports};
+use crate::config::Config;
 use crate::memory::{MemoryNeedle, MemoryShelf};
 use crate::reading::PIECE;
 
@@ -47,27 +46,9 @@ impl Scene {
         fill: impl Fn(&MemoryShelf) + Send + Sync + 'static,
     ) -> Self {
         let mut config = Config {
-            bind: Some([127, 0, 0, 1].into()),
-            port: 0,
-            fabric_port: 0,
-            socket: None,
-            transports: Transports {
-                rdma: true,
-                shm: false,
-                tcp: false,
-            },
-            device: None,
-            max_clients: 64,
-            memory_limit: 64 << 20,
             volume_servers: vec!["127.0.0.1:1".parse::<ServerAddress>().unwrap()],
             dirs: vec!["/in/memory".into()],
-            idx_dir: None,
-            filers: Vec::new(),
-            verify_ranges: VerifyRanges::Cached,
-            advertise: None,
-            data_center: "dc".to_owned(),
-            rack: "r".to_owned(),
-            config_dir: None,
+            ..Config::for_tests()
         };
         change(&mut config);
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -71,6 +71,7 @@ impl OverFabric {
             read_key: security.read_key.clone(),
             tls: tls.transpose().context("https.client in security.toml")?,
             arena: Some(arena.clone()),
+            remote_reads: false,
             patience: DIAL_PATIENCE,
         });
         let config = Config {

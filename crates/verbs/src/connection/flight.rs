@@ -15,10 +15,18 @@ pub(super) struct Posted {
     pub(super) entries: u32,
     /// The message slot it uses.
     pub(super) slot: Option<u32>,
-    /// Whether it wrote.
-    pub(super) wrote: bool,
+    /// What it was.
+    pub(super) kind: Kind,
     /// Held only so that it stays registered.
     pub(super) _memory: Vec<MemorySlice>,
+}
+
+/// What work does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sent,
+    Wrote,
+    Read,
 }
 
 /// The work under way.
@@ -88,7 +96,7 @@ mod tests {
             id,
             entries,
             slot: None,
-            wrote: false,
+            kind: Kind::Sent,
             _memory: Vec::new(),
         }
     }

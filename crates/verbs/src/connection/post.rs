@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::flight::Posted;
+use super::flight::{Kind, Posted};
 use super::state::State;
 use super::{Connection, Write};
 use crate::raw::Work;
@@ -19,7 +19,7 @@ impl State {
             return Err(Error::Config { what });
         }
         for write in writes {
-            self.check(write)?;
+            self.check(&write.local, &write.remote)?;
         }
         let max = self.message_size as usize;
         if let Some(len) = message.map(<[u8]>::len).filter(|len| *len > max) {
@@ -58,12 +58,15 @@ impl State {
         let id = self.next;
         let posted = self.queue.post(id, &chain);
         let entries = entries as u32;
-        let wrote = !writes.is_empty();
+        let kind = match writes.is_empty() {
+            true => Kind::Sent,
+            false => Kind::Wrote,
+        };
         let work = Posted {
             id,
             entries,
             slot,
-            wrote,
+            kind,
             _memory: memory,
         };
         self.launched(work, posted)
@@ -89,17 +92,33 @@ impl State {
             id,
             entries: 1,
             slot: None,
-            wrote: true,
+            kind: Kind::Wrote,
             _memory: Vec::new(),
         };
         self.launched(work, posted)
     }
 
-    fn check(&self, write: &Write) -> Result<(), Error> {
-        let (len, size) = (
-            write.local.len() as u64,
-            write.remote.len.min(Connection::MAX_WRITE),
-        );
+    pub(super) fn post_read(
+        &mut self,
+        local: &MemorySlice,
+        remote: RemoteMemory,
+    ) -> Result<u64, Error> {
+        self.check(local, &remote)?;
+        self.room(1)?;
+        let id = self.next;
+        let posted = self.queue.post(id, &[Work::Read { local, remote }]);
+        let work = Posted {
+            id,
+            entries: 1,
+            slot: None,
+            kind: Kind::Read,
+            _memory: vec![local.clone()],
+        };
+        self.launched(work, posted)
+    }
+
+    fn check(&self, local: &MemorySlice, remote: &RemoteMemory) -> Result<(), Error> {
+        let (len, size) = (local.len() as u64, remote.len.min(Connection::MAX_WRITE));
         if len > size {
             return Err(Error::Bounds {
                 offset: 0,
@@ -107,7 +126,7 @@ impl State {
                 size,
             });
         }
-        if write.local.domain() != self.send.domain() {
+        if local.domain() != self.send.domain() {
             let what = "memory is registered with another device".to_owned();
             return Err(Error::Config { what });
         }

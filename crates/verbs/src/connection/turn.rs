@@ -1,5 +1,6 @@
 //! Taking from the device what has happened.
 
+use super::flight::Kind;
 use super::state::State;
 use crate::raw::{Completion, CompletionKind, Incoming, Notice};
 use crate::{Error, Event, Lost, Status};
@@ -119,9 +120,10 @@ impl State {
             return;
         };
         self.free.extend(posted.slot);
-        events.push(match posted.wrote {
-            true => Event::WriteDone { id },
-            false => Event::SendDone { id },
+        events.push(match posted.kind {
+            Kind::Wrote => Event::WriteDone { id },
+            Kind::Sent => Event::SendDone { id },
+            Kind::Read => Event::ReadDone { id },
         });
     }
 

@@ -1,15 +1,15 @@
-//! Where a peer lets us write.
+//! Where a peer lets us write, or read.
 
 use crate::Error;
 
-/// Memory of a peer that may be written to, as the peer announced it.
+/// Memory of a peer that may be written to or read, as the peer announced it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemoteMemory {
     /// Address in the peer's process.
     pub addr: u64,
     /// Its remote key.
     pub rkey: u32,
-    /// How many bytes may be written.
+    /// How many bytes there are.
     pub len: u64,
 }
 

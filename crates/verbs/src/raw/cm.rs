@@ -255,7 +255,8 @@ fn parameters(private: &[u8], retry_count: u8) -> sys::rdma_conn_param {
     sys::rdma_conn_param {
         private_data: private.as_ptr().cast(),
         private_data_len: private.len() as u8,
-        // RDMA reads under way; none are used, but some devices insist on one.
+        // RDMA reads under way in either direction, of one connection: more would be for longer ways
+        // than those within a data center.
         responder_resources: 1,
         initiator_depth: 1,
         flow_control: 0,

@@ -19,6 +19,11 @@ pub(crate) enum Work<'a> {
         remote: RemoteMemory,
         imm: Option<u32>,
     },
+    /// A read of remote memory into local memory.
+    Read {
+        local: &'a MemorySlice,
+        remote: RemoteMemory,
+    },
 }
 
 /// A completed piece of work.
@@ -44,7 +49,7 @@ pub(super) fn element(work: &Work<'_>) -> sys::ibv_sge {
             length: bytes.len() as u32,
             lkey: 0,
         },
-        Work::Send(slice) => slice.element(),
+        Work::Send(slice) | Work::Read { local: slice, .. } => slice.element(),
         Work::Write {
             local: Some(slice), ..
         } => slice.element(),
@@ -67,6 +72,13 @@ pub(super) fn request(id: u64, work: &Work<'_>) -> sys::ibv_send_wr {
             request.send_flags = sys::ibv_send_flags::IBV_SEND_INLINE.0;
         }
         Work::Send(_) => request.opcode = sys::ibv_wr_opcode::IBV_WR_SEND,
+        Work::Read { remote, .. } => {
+            request.opcode = sys::ibv_wr_opcode::IBV_WR_RDMA_READ;
+            request.wr.rdma = sys::rdma_t {
+                remote_addr: remote.addr,
+                rkey: remote.rkey,
+            };
+        }
         Work::Write { local, remote, imm } => {
             request.opcode = sys::ibv_wr_opcode::IBV_WR_RDMA_WRITE;
             if local.is_none_or(MemorySlice::is_empty) {

@@ -6,6 +6,7 @@
 mod many;
 mod messages;
 mod peer;
+mod reads;
 mod refusals;
 mod revoke;
 mod silence;

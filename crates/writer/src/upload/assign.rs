@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use context::Context;
+use fabric::Location;
 use filer::Filer;
 use parking_lot::Mutex;
 use seaweed::FileId;
@@ -46,8 +47,7 @@ pub(super) struct Assigner {
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) base: FileId,
-    pub(super) url: String,
-    pub(super) public_url: String,
+    pub(super) location: Location,
     pub(super) auth: String,
     /// The rules of the path want everything synced.
     pub(super) fsync: bool,
@@ -237,8 +237,11 @@ impl Assignment {
         }
         Ok(Self {
             base,
-            url: location.url,
-            public_url: location.public_url,
+            location: Location {
+                url: location.url,
+                public_url: location.public_url,
+                data_center: location.data_center,
+            },
             auth: answer.auth,
             fsync: answer.fsync,
             spare: given.min(asked) - 1,

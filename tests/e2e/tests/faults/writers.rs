@@ -13,7 +13,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cluster::Cluster;
-use e2e::{Mount, Scene, eventually, needs_fuse, noise};
+use e2e::{Mount, Scene, Sidecar, eventually, needs_fuse, noise};
+use rustix::process::Signal;
 
 use super::SOON;
 
@@ -196,6 +197,66 @@ fn a_filer_that_dies_again_and_again_costs_writers_nothing() {
         thread::sleep(AWAY);
         cluster.restart_filer(0).unwrap();
     });
+}
+
+/// The sidecar is killed, frozen in the middle of writes for longer than anybody waits, and stutters, with
+/// a mount that writes by way of it.
+fn sidecar_ordeal(what: &str, transports: &str) {
+    let scene = Scene::start();
+    scene.put("/seed", &noise(1, 1000));
+    let mut sidecar = Sidecar::start(&scene, 0, &[transports]);
+    let flags = ["-rdma.timeoutMs=700"];
+    let mount = super::mount(&scene, "mnt", &sidecar.address(), &flags);
+    let over = |mount: &Mount| mount.stat("rdma_writes");
+    let mut writers = Writers::start(&scene, &mount, 3, 20);
+    writers.go_on(15);
+    assert!(over(&mount) > 0.0);
+    for _ in 0..2 {
+        sidecar.process().kill().unwrap();
+        writers.go_on(15);
+        sidecar.process().restart().unwrap();
+        let before = over(&mount);
+        eventually("writes go over the fabric again", SOON, || {
+            over(&mount) > before + 10.0
+        });
+        sidecar.process().signal(Signal::STOP).unwrap();
+        writers.go_on(15);
+        sidecar.process().signal(Signal::CONT).unwrap();
+        let before = over(&mount);
+        eventually("writes go over the fabric again", SOON, || {
+            over(&mount) > before + 10.0
+        });
+    }
+    for _ in 0..6 {
+        sidecar.process().signal(Signal::STOP).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        sidecar.process().signal(Signal::CONT).unwrap();
+        thread::sleep(Duration::from_millis(300));
+    }
+    writers.go_on(15);
+    let told = writers.stop(&sources(&scene));
+    assert!(
+        told.iter().all(String::is_empty),
+        "{told:?}\n{}",
+        mount.log()
+    );
+    writers.check(&scene, what);
+    let (over, http) = (over(&mount), mount.stat("http_writes"));
+    println!("{what}: {over} chunks over the fabric, {http} over HTTP");
+    assert!(http > 0.0 && over > 0.0);
+    assert_eq!(mount.stat("write_fallbacks"), http);
+}
+
+#[test]
+fn a_sidecar_that_dies_and_freezes_costs_those_who_write_over_shared_memory_nothing() {
+    needs_fuse!();
+    sidecar_ordeal("sidecar dies and freezes, shm", "-transports=shm");
+}
+
+#[test]
+fn a_sidecar_that_dies_and_freezes_costs_those_who_write_over_tcp_nothing() {
+    needs_fuse!();
+    sidecar_ordeal("sidecar dies and freezes, tcp", "-transports=tcp");
 }
 
 /// How long a killed server is away.

@@ -19,10 +19,11 @@ use crate::lane::Broken;
 use crate::memory::Arena;
 use crate::wire::Region;
 
-/// One arena and the devices that may write to it.
+/// One arena and the devices that may write to it, and perhaps read.
 #[derive(Debug)]
 pub(in crate::carrier) struct Pins {
     arena: Arena,
+    access: Access,
     known: Mutex<HashMap<&'static str, Arc<Pin>>>,
 }
 
@@ -34,11 +35,22 @@ struct Pin {
 }
 
 impl Pins {
-    pub(in crate::carrier) fn new(arena: Arena) -> Self {
+    /// With `is_read` servers may read it as well.
+    pub(in crate::carrier) fn new(arena: Arena, is_read: bool) -> Self {
+        let access = match is_read {
+            true => Access::RemoteReadWrite,
+            false => Access::RemoteWrite,
+        };
         Self {
             arena,
+            access,
             known: Mutex::default(),
         }
+    }
+
+    /// Whether servers may read it.
+    pub(super) fn can_be_read(&self) -> bool {
+        self.access == Access::RemoteReadWrite
     }
 
     /// The arena as `domain`'s device knows it.
@@ -76,11 +88,11 @@ impl Pins {
             done: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             outcome: OnceLock::new(),
         });
-        let (ours, arena) = (pin.clone(), self.arena.clone());
+        let (ours, arena, access) = (pin.clone(), self.arena.clone(), self.access);
         std::thread::Builder::new()
             .name("riptide-pin".into())
             .spawn(move || {
-                let _ = ours.outcome.set(register(domain, arena));
+                let _ = ours.outcome.set(register(domain, arena, access));
                 let _ = rustix::io::write(&ours.done, &1u64.to_ne_bytes());
             })?;
         known.insert(domain.name(), pin.clone());
@@ -96,11 +108,15 @@ impl std::fmt::Debug for Pin {
     }
 }
 
-fn register(domain: &'static Domain, arena: Arena) -> Result<(Arc<MemoryRegion>, Region), String> {
+fn register(
+    domain: &'static Domain,
+    arena: Arena,
+    access: Access,
+) -> Result<(Arc<MemoryRegion>, Region), String> {
     // Before the device has its addresses.
     arena.pin();
     let len = arena.len();
-    let registered = MemoryRegion::register(domain, Arc::new(Ground(arena)), Access::RemoteWrite);
+    let registered = MemoryRegion::register(domain, Arc::new(Ground(arena)), access);
     let remote = registered.and_then(|region| Ok((region.remote(0, len)?, region)));
     let (remote, region) = remote.map_err(|error| error.to_string())?;
     tracing::info!(
@@ -121,7 +137,8 @@ struct Ground(Arena);
 
 // SAFETY: the arena's mapping stays where it is, with one length, for as long as a handle lives,
 // and after `pin` its pages stay too. A slice exists only of blocks that are in our hands
-// (crate::memory), to which no server was told to write; devices read none of it.
+// (crate::memory), to which no server was told to write. A device that reads changes nothing; what a
+// server reads elsewhere than it was told is bytes of its own invention.
 unsafe impl Pinned for Ground {
     fn as_ptr(&self) -> *mut u8 {
         self.0.base()

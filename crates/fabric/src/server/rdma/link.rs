@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use verbs::{Connection, Event, Lost, Write};
+use verbs::{Connection, Event, Lost, RemoteMemory, Write};
 
+use super::super::serve_item::PIECE;
 use super::slabs::{Slab, Slabs};
 use crate::rdma::SERVER_DEPTH;
-use crate::wire::{FrameReader, Next, WireError};
+use crate::wire::{FrameReader, Next, Region, WireError};
 
 /// Pieces that one exchange may have at a time: one is read while others are written.
 const PIECES: usize = 4;
@@ -27,6 +28,8 @@ pub(in crate::server) struct Link {
     posted: VecDeque<Posted>,
     entries: u32,
     pub(super) free: Vec<Slab>,
+    /// Pieces that were read from the client's memory, and how much each holds.
+    fetched: VecDeque<(Slab, usize)>,
     wanted: usize,
     has_heard: bool,
     lost: Option<Lost>,
@@ -36,6 +39,8 @@ struct Posted {
     id: u64,
     entries: u32,
     slabs: Vec<Slab>,
+    /// How many bytes of the one piece are being read from the client's memory.
+    fetches: Option<usize>,
 }
 
 impl Link {
@@ -48,6 +53,7 @@ impl Link {
             posted: VecDeque::new(),
             entries: 0,
             free: Vec::new(),
+            fetched: VecDeque::new(),
             wanted: 0,
             has_heard: false,
             lost: None,
@@ -81,7 +87,9 @@ impl Link {
         for event in events.drain(..) {
             match event {
                 Event::Received { bytes } => self.waiting.push_back(bytes),
-                Event::SendDone { id } | Event::WriteDone { id } => self.completed(id),
+                Event::SendDone { id } | Event::WriteDone { id } | Event::ReadDone { id } => {
+                    self.completed(id);
+                }
                 Event::Disconnected { why } => self.lost = Some(why),
                 // What failed is followed by the end; a client does not write.
                 Event::Failed { .. } | Event::Landed { .. } => {}
@@ -114,6 +122,11 @@ impl Link {
         }
     }
 
+    /// Takes data that came behind a frame, in its message.
+    pub(in crate::server) fn take_data(&mut self, to: &mut [u8]) -> usize {
+        self.reader.take_data(to)
+    }
+
     /// Sends a message; none before the client has spoken.
     pub(in crate::server) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self.has_heard && !message.is_empty() {
@@ -122,8 +135,8 @@ impl Link {
         }
     }
 
-    /// Takes pieces for an exchange that will write `bytes` to the client's memory; whether there
-    /// are any.
+    /// Takes pieces for an exchange that will write `bytes` to the client's memory, or read them from
+    /// there; whether there are any.
     pub(in crate::server) fn begin(
         &mut self,
         bytes: u64,
@@ -145,6 +158,55 @@ impl Link {
     pub(in crate::server) fn finish(&mut self) {
         self.wanted = 0;
         self.free.clear();
+        self.fetched.clear();
+    }
+
+    /// Begins to read the next piece of what the client has at `offset` of `region`, of which `left` bytes
+    /// are left; how many are on their way now, none when there is no room for more.
+    pub(in crate::server) fn fetch(
+        &mut self,
+        region: &Region,
+        offset: u64,
+        left: u64,
+    ) -> io::Result<u64> {
+        if left == 0 || self.is_full() {
+            return Ok(0);
+        }
+        let Some(slab) = self.free.pop() else {
+            return Ok(0);
+        };
+        let len = left.min(PIECE as u64);
+        let memory = RemoteMemory {
+            addr: region.base,
+            rkey: region.key,
+            len: region.len,
+        };
+        let remote = memory.part(offset, len).map_err(io::Error::other)?;
+        let local = slab.slice(len as usize).map_err(io::Error::other)?;
+        let posted = self.connection.post_read(&local, remote);
+        // Where posting failed, some of it may be under way.
+        let (id, entries) = posted.as_ref().map_or((u64::MAX, 0), |id| (*id, 1));
+        self.entries += entries;
+        self.posted.push_back(Posted {
+            id,
+            entries,
+            slabs: vec![slab],
+            fetches: Some(len as usize),
+        });
+        posted.map(|_| len).map_err(io::Error::other)
+    }
+
+    /// Takes a piece that has been read, all of which fits; how many bytes.
+    pub(in crate::server) fn take_fetched(&mut self, to: &mut [u8]) -> usize {
+        let Some((mut slab, len)) = self.fetched.pop_front() else {
+            return 0;
+        };
+        let len = len.min(to.len());
+        to[..len].copy_from_slice(&slab.bytes()[..len]);
+        if self.free.len() < self.wanted {
+            self.free.push(slab);
+        }
+        len
     }
 
     /// Whether there is nothing to do before something has completed.
@@ -170,13 +232,19 @@ impl Link {
                     id: u64::MAX,
                     entries: 0,
                     slabs,
+                    fetches: None,
                 });
                 return Err(io::Error::other(error));
             }
         };
         let entries = writes.len() as u32 + u32::from(message.is_some());
         self.entries += entries;
-        self.posted.push_back(Posted { id, entries, slabs });
+        self.posted.push_back(Posted {
+            id,
+            entries,
+            slabs,
+            fetches: None,
+        });
         Ok(())
     }
 
@@ -184,7 +252,9 @@ impl Link {
         while let Some(posted) = self.posted.pop_front_if(|posted| posted.id <= id) {
             self.entries -= posted.entries;
             for slab in posted.slabs {
-                if self.free.len() < self.wanted {
+                if let Some(len) = posted.fetches {
+                    self.fetched.push_back((slab, len));
+                } else if self.free.len() < self.wanted {
                     self.free.push(slab);
                 }
             }

@@ -1,8 +1,8 @@
-//! Registered memory to read needles into, a [`PIECE`] at a time.
+//! Registered memory to read needles into, a [`PIECE`] at a time, be it from a disk or from a client.
 //!
 //! It is registered in groups of some megabytes as it is needed, up to a limit, and kept. A [`Slab`] is
-//! the only handle to its bytes: as long as a write of it is under way it lies with that write, and
-//! nobody can get at a slice of it.
+//! the only handle to its bytes: as long as a write of it, or a read into it, is under way it lies with
+//! that work, and nobody can get at a slice of it.
 
 use std::io;
 use std::ptr::NonNull;
@@ -94,7 +94,7 @@ impl Slab {
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         match &self.group {
             // SAFETY: `offset..offset + PIECE` lies in the group's mapping, which `group` keeps;
-            // no other slab overlaps it; no write of it is under way, for those keep the slab
+            // no other slab overlaps it; no work of the device names it, for that keeps the slab
             // itself. `&mut self` makes the access unique.
             Some(group) => unsafe {
                 let start = group.memory.start.as_ptr().add(self.offset);
@@ -104,7 +104,7 @@ impl Slab {
         }
     }
 
-    /// The first `len` bytes, for the device to read.
+    /// The first `len` bytes, for the device to read or write.
     pub(super) fn slice(&self, len: usize) -> Result<MemorySlice, verbs::Error> {
         match &self.group {
             Some(group) => group.region.slice(self.offset, len.min(PIECE)),

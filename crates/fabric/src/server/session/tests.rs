@@ -201,7 +201,7 @@ fn reads_come_one_at_a_time_and_never_twice() {
     session.finished(7);
     assert_eq!(session.take(read(8, items.clone())), serve(8));
     let told = refusal(session.take(read(9, items.clone())));
-    assert_eq!(told, "another read is still in flight on this lane");
+    assert_eq!(told, "another request is still in flight on this lane");
 
     let mut session = open();
     session.take(read(7, items.clone()));
@@ -231,6 +231,63 @@ fn every_place_lies_within_a_region_that_was_offered() {
         let items = vec![whole(Place::Inline), whole(place)];
         assert_eq!(refusal(open().take(read(1, items))), expected);
     }
+}
+
+fn write(id: u64, place: Place, len: u32) -> Frame {
+    let write = Write {
+        base: "3,01637037d6".parse().unwrap(),
+        delta: 0,
+        gzip: false,
+        fsync: false,
+        place,
+        len,
+        crc: 0,
+        patience: 1000,
+        server: "a:8080".to_owned(),
+        token: String::new(),
+    };
+    frame(id, Message::Write(write))
+}
+
+#[test]
+fn writes_keep_the_same_rules() {
+    let at = |region, offset| Place::Region { region, offset };
+    for place in [Place::Inline, at(0, 4000)] {
+        let effect = open().take(write(1, place, 1000));
+        assert!(matches!(effect, Effect::Store { id: 1, .. }), "{place:?}");
+    }
+    for (place, len, expected) in [
+        (
+            Place::Inline,
+            1001,
+            "a write of 1001 bytes is more than 1000",
+        ),
+        (at(1, 0), 1, "a write names no region 1"),
+        (
+            at(0, 4001),
+            1000,
+            "a write of 1000 bytes at 4001 is outside region 0",
+        ),
+        (
+            at(0, u64::MAX),
+            1,
+            "a write of 1 bytes at 18446744073709551615 is outside region 0",
+        ),
+    ] {
+        assert_eq!(refusal(open().take(write(1, place, len))), expected);
+    }
+    let mut session = open();
+    session.take(write(7, Place::Inline, 1));
+    let told = refusal(session.take(write(8, Place::Inline, 1)));
+    assert_eq!(told, "another request is still in flight on this lane");
+    let mut session = open();
+    session.take(write(7, Place::Inline, 1));
+    session.finished(7);
+    let told = refusal(session.take(write(7, Place::Inline, 1)));
+    assert_eq!(told, "write 7 is sent again");
+    let (mut closed, _) = lane(None);
+    let told = refusal(closed.take(write(7, Place::Inline, 1)));
+    assert!(told.ends_with("is out of turn"), "{told}");
 }
 
 #[test]

@@ -68,6 +68,9 @@ fn state(address: &str, document: &Value, took: Duration) -> Finding {
     if let Some(reason) = document["rdma"]["reason"].as_str() {
         seen += &format!("; no RDMA: {reason}");
     }
+    if document["fabric"]["writes"] != true {
+        seen += "; takes no writes";
+    }
     if status == "healthy" {
         return Finding::ok(about, seen);
     }
@@ -148,6 +151,7 @@ async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Resul
         read_key: security.read_key.clone(),
         tls: tls.transpose()?,
         arena: None,
+        remote_reads: false,
         patience: PATIENCE,
     });
     spawn_blocking(move || {

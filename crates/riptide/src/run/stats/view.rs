@@ -67,6 +67,15 @@ fn head(now: &Value) -> String {
         now["rdma_ratio_pct"].as_f64().unwrap_or_default(),
         number("http_fallbacks"),
     );
+    if number("rdma_writes") + number("write_fallbacks") > 0 {
+        let _ = writeln!(
+            out,
+            "chunks written over the fabric {}, bytes {}, fallbacks {}",
+            number("rdma_writes"),
+            bytes(number("rdma_bytes_written")),
+            number("write_fallbacks"),
+        );
+    }
     out
 }
 
