@@ -92,7 +92,7 @@ pub(crate) fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant
         .filter(|variant| match variant {
             Variant::Stock | Variant::Riptide => true,
             Variant::StockReadAhead => workload.reads_ahead,
-            Variant::RiptideShm | Variant::RiptideTcp => workload.moves_bytes,
+            Variant::RiptideShm | Variant::RiptideTcp => workload.fabric,
         })
         .collect()
 }

@@ -48,8 +48,8 @@ pub(crate) struct Workload {
     pub(crate) kind: Kind,
     /// Whether the kernel's read-ahead makes a difference.
     pub(crate) reads_ahead: bool,
-    /// Whether bytes of files move, so that the fabric makes a difference.
-    pub(crate) moves_bytes: bool,
+    /// Whether bytes may move over the fabric: what is written goes over HTTP.
+    pub(crate) fabric: bool,
     /// Does it.
     pub(crate) run: fn(&Sample) -> Result<Vec<f64>>,
 }

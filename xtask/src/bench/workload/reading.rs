@@ -44,7 +44,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Read,
         reads_ahead: true,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.sequential(Caching::Buffered),
     },
     Workload {
@@ -86,7 +86,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Read,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.sequential(Caching::Direct),
     },
     Workload {
@@ -112,7 +112,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Read,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.random(),
     },
     Workload {
@@ -134,7 +134,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Read,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.parallel(),
     },
     Workload {
@@ -147,7 +147,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         .bar(1.0)],
         kind: Kind::Read,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.small_files(),
     },
     Workload {
@@ -157,7 +157,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Read,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.find(),
     },
     Workload {
@@ -179,7 +179,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Read,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.stat(),
     },
     Workload {
@@ -195,7 +195,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Read,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: true,
         run: |sample| sample.questions(),
     },
 ];

@@ -14,23 +14,19 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "MB/s",
                 Better::Higher,
             )
-            .bar(1.5)
-            .fabric(1.5, 1.5),
-            row("write-cpu", "— CPU of the mount", "s/GiB", Better::Lower)
-                .bar(2.0)
-                .fabric(2.0, 2.0),
+            .bar(1.5),
+            row("write-cpu", "— CPU of the mount", "s/GiB", Better::Lower).bar(2.0),
             row(
                 "write-cpu-all",
                 "— CPU of mount, sidecar and servers",
                 "s/GiB",
                 Better::Lower,
             )
-            .bar(1.0)
-            .fabric(1.0, 1.0),
+            .bar(1.0),
         ],
         kind: Kind::Write,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: false,
         run: |sample| sample.write(),
     },
     Workload {
@@ -41,15 +37,12 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "µs",
                 Better::Lower,
             )
-            .bar(1.0)
-            .fabric(1.0, 1.0),
-            row("overwrite-p99", "— p99", "µs", Better::Lower)
-                .bar(1.0)
-                .fabric(1.0, 1.0),
+            .bar(1.0),
+            row("overwrite-p99", "— p99", "µs", Better::Lower).bar(1.0),
         ],
         kind: Kind::Write,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: false,
         run: |sample| sample.overwrite(),
     },
     Workload {
@@ -60,15 +53,12 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "files/s",
                 Better::Higher,
             )
-            .bar(2.0)
-            .fabric(2.0, 2.0),
-            row("create-p99", "— p99", "µs", Better::Lower)
-                .bar(1.0)
-                .fabric(1.0, 1.0),
+            .bar(2.0),
+            row("create-p99", "— p99", "µs", Better::Lower).bar(1.0),
         ],
         kind: Kind::Write,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: false,
         run: |sample| sample.create(),
     },
     Workload {
@@ -78,11 +68,10 @@ pub(super) static WORKLOADS: &[Workload] = &[
             "files/s",
             Better::Higher,
         )
-        .bar(1.0)
-        .fabric(1.0, 1.0)],
+        .bar(1.0)],
         kind: Kind::Write,
         reads_ahead: false,
-        moves_bytes: true,
+        fabric: false,
         run: |sample| sample.untar(),
     },
     Workload {
@@ -93,14 +82,14 @@ pub(super) static WORKLOADS: &[Workload] = &[
         ],
         kind: Kind::Write,
         reads_ahead: false,
-        moves_bytes: false,
+        fabric: false,
         run: |sample| sample.names(),
     },
     Workload {
         rows: &[row("rm-rf", "rm -rf of a tree", "entries/s", Better::Higher).bar(1.0)],
         kind: Kind::Write,
         reads_ahead: false,
-        moves_bytes: false,
+        fabric: false,
         run: |sample| sample.remove(),
     },
 ];
