@@ -6,11 +6,11 @@
 //! of the first attempt is then the same needle; after that, and at once when the
 //! volume cannot be written to any more, the bytes go to another id. How long all
 //! this may take is the caller's deadline, except that a cluster without room is
-//! believed after a while: right after a server was lost, the master says the
-//! same.
+//! believed after some seconds (`full`).
 
 mod assign;
 mod encode;
+mod full;
 mod rules;
 
 use std::collections::HashMap;
@@ -28,6 +28,7 @@ use seaweed::pb::FileChunk;
 use crate::WriteError;
 use assign::{Assigner, Assignment, Ticket};
 use encode::Encoded;
+use full::{Fullness, Refusals};
 
 /// Stores chunks. Blocking; called from many threads at once.
 pub trait Upload: Send + Sync {
@@ -85,7 +86,9 @@ pub struct UploadConfig {
 pub struct FilerUpload {
     filer: Filer,
     config: UploadConfig,
+    runtime: tokio::runtime::Handle,
     assigner: Assigner,
+    full: Arc<Fullness>,
     store: HttpStore,
     /// The newest assignment of each volume that was written to.
     volumes: Mutex<HashMap<u32, Arc<Assignment>>>,
@@ -94,20 +97,27 @@ pub struct FilerUpload {
 
 /// Attempts with one id.
 const SAME_ID: u32 = 3;
-/// How long the filer may say that there is no room before it is believed.
-const FULL: Duration = Duration::from_secs(10);
 /// Pauses between attempts grow from here...
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// ...to here.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Between servers that have no room: each takes all the bytes before it says so.
+const PAUSE_FULL: Duration = Duration::from_millis(250);
 /// Volumes remembered; at 30 GB each, 65,536 hold 2 PB.
 const VOLUMES_MAX: usize = 65_536;
 
 impl FilerUpload {
     /// Asks `filer` on `runtime`.
     pub fn new(filer: Filer, runtime: tokio::runtime::Handle, config: UploadConfig) -> Self {
+        let (full, placement) = (
+            Arc::new(Fullness::new(filer.clone())),
+            config.placement.clone(),
+        );
+        let (of_all, io) = (Arc::clone(&full), runtime.clone());
         Self {
-            assigner: Assigner::new(filer.clone(), runtime, config.placement.clone()),
+            assigner: Assigner::new(filer.clone(), io, placement, of_all),
+            runtime,
+            full,
             store: HttpStore::new(config.store.clone()),
             filer,
             config,
@@ -229,6 +239,7 @@ impl Upload for FilerUpload {
         let began = Instant::now();
         let mut pause = PAUSE_MIN;
         let mut last = None;
+        let mut refusals = Refusals::default();
         loop {
             let ticket = self.assigner.take(ctx, path, encoded.bytes().len());
             let stopped = match ticket {
@@ -237,6 +248,7 @@ impl Upload for FilerUpload {
                         let failure = match self.put(ctx, &ticket, &encoded, durable) {
                             Ok(()) => {
                                 self.remember(&ticket);
+                                self.full.stored();
                                 return Ok(encoded.chunk(ticket.id(), data));
                             }
                             Err(StoreError::Stopped(stopped)) => {
@@ -246,6 +258,11 @@ impl Upload for FilerUpload {
                         };
                         tracing::debug!(%failure, id = %ticket.id(), "chunk not stored");
                         last = Some(failed(&failure));
+                        if matches!(last, Some(WriteError::NoSpace(_))) {
+                            refusals.add(&ticket.assignment.url);
+                            break;
+                        }
+                        refusals = Refusals::default();
                         // It has said that it will not.
                         if matches!(failure, StoreError::Refused { status, .. } if status != 429) {
                             break;
@@ -255,12 +272,25 @@ impl Upload for FilerUpload {
                         pause = (pause * 2).min(PAUSE_MAX);
                     }
                     self.assigner.drop_batch(&ticket);
+                    if let Some(error @ WriteError::NoSpace(_)) = &last
+                        && self.full.refused(&refusals, began)
+                    {
+                        return Err(error.clone());
+                    }
+                    if !refusals.is_empty() {
+                        pause = pause.min(PAUSE_FULL);
+                    }
                     ctx.sleep(pause)
                 }
                 Err(error @ WriteError::Refused(_)) => return Err(error),
                 Err(WriteError::Interrupted) => return Err(WriteError::Interrupted),
                 Err(WriteError::TimedOut) => return Err(why(Stopped::TimedOut, last)),
-                Err(error @ WriteError::NoSpace(_)) if began.elapsed() >= FULL => {
+                Err(error @ WriteError::NoSpace(_))
+                    if self
+                        .runtime
+                        .block_on(ctx.run(self.full.no_room(began)))
+                        .unwrap_or(false) =>
+                {
                     return Err(error);
                 }
                 Err(error) => {
@@ -301,7 +331,12 @@ impl std::fmt::Debug for FilerUpload {
 }
 
 fn failed(error: &StoreError) -> WriteError {
-    WriteError::Upload(error.to_string())
+    match error {
+        StoreError::Refused { text, .. } if full::disk_is_full(text) => {
+            WriteError::NoSpace(error.to_string())
+        }
+        error => WriteError::Upload(error.to_string()),
+    }
 }
 
 /// What kept the bytes from being stored says more than that time ran out.
