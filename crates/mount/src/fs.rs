@@ -7,6 +7,7 @@ mod lock;
 mod make;
 mod names;
 mod operations;
+mod punch;
 mod quota;
 mod remove;
 mod rename;
