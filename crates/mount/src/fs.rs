@@ -105,6 +105,7 @@ impl Mount {
             touched: Mutex::default(),
             config,
         });
+        let quota = quota::Quota::new(core.config.quota_bytes);
         let follower = Follower::start(Arc::clone(&core), since_ns);
         Ok(Self {
             core,
@@ -112,7 +113,7 @@ impl Mount {
             files: Handles::new(),
             dirs: Handles::new(),
             capacity: Capacity::default(),
-            quota: quota::Quota::default(),
+            quota,
             follower,
         })
     }

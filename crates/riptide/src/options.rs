@@ -103,6 +103,8 @@ pub struct PointOptions {
     pub volume_name: Option<String>,
     /// `-disableXAttr`.
     pub disable_xattr: bool,
+    /// `-localSocket`: where `weed shell` is to find the mount.
+    pub local_socket: Option<PathBuf>,
 }
 
 /// How file data is found and kept.
@@ -281,6 +283,7 @@ impl PointOptions {
             umask: umask(values.text("umask")?)?,
             volume_name: (!volume_name.is_empty()).then(|| volume_name.to_owned()),
             disable_xattr: values.switch("disableXAttr"),
+            local_socket: values.path("localSocket"),
         })
     }
 }

@@ -3,6 +3,7 @@
 
 mod applications;
 mod attributes;
+mod configure;
 mod conformance;
 mod copying;
 mod directories;
