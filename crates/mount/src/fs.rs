@@ -25,6 +25,7 @@ use reader::Reader;
 use seaweed::Entry;
 use writer::Writer;
 
+use crate::claims::Claims;
 use crate::config::MountConfig;
 use crate::files::Files;
 use crate::follow::Follower;
@@ -102,6 +103,7 @@ impl Mount {
             amending: Turns::default(),
             links: Turn::default(),
             locks: Locks::new(),
+            claims: Claims::default(),
             touched: Mutex::default(),
             config,
         });

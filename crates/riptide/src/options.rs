@@ -134,6 +134,8 @@ pub struct DataOptions {
     pub save_later: bool,
     /// `-dlm`: locks hold across mounts.
     pub shared_locks: bool,
+    /// `-dlm` without `-dlm.shareFiles` and `-writebackCache`: one mount writes a file at a time.
+    pub whole_files: bool,
     /// `-metadataFlushSeconds`; zero for never.
     pub flush_every: Duration,
     /// `-writeBufferSizeMB`; 0 for the default.
@@ -312,6 +314,9 @@ impl DataOptions {
             },
             save_later: values.switch("writebackCache"),
             shared_locks: values.switch("dlm"),
+            whole_files: values.switch("dlm")
+                && !values.switch("dlm.shareFiles")
+                && !values.switch("writebackCache"),
             flush_every: Duration::from_secs(values.count("metadataFlushSeconds")),
             write_buffer_mib: values.count("writeBufferSizeMB"),
         })

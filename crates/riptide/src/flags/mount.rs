@@ -225,7 +225,10 @@ pub static WRITING: Section = Section {
         Flag::switch("writebackCache")
             .help("Let close return before data is uploaded: a failure after it is only logged, and a mount that is killed loses what was closed a moment before. fsync waits as always."),
         Flag::switch("dlm")
-            .help("Have locks of flock and fcntl hold across mounts: the filer that owns the file keeps them. Unlike weed, a file is not locked as a whole while one mount writes it: what several write is merged."),
+            .help("Let one mount write a file at a time: another one's open for writing waits until it is closed (not with -writebackCache). Have locks of flock and fcntl hold across mounts: the filer that owns the file keeps them."),
+        Flag::switch("dlm.shareFiles")
+            .help("With -dlm, several mounts may have a file open for writing: what they write is merged. For programs that agree by locks of fcntl.")
+            .ours(),
     ],
 };
 
