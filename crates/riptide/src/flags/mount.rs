@@ -228,6 +228,7 @@ pub static WRITING: Section = Section {
             .help("Let one mount write a file at a time: another one's open for writing waits until it is closed (not with -writebackCache). Have locks of flock and fcntl hold across mounts: the filer that owns the file keeps them."),
         Flag::switch("dlm.shareFiles")
             .help("With -dlm, several mounts may have a file open for writing: what they write is merged. For programs that agree by locks of fcntl.")
+            .needs("dlm", "several mounts may write a file anyway")
             .ours(),
     ],
 };
