@@ -28,7 +28,7 @@ use seaweed::pb::FileChunk;
 use crate::WriteError;
 use assign::{Assigner, Assignment, Ticket};
 use encode::Encoded;
-use full::{Fullness, Refusals};
+use full::{Doubt, Fullness, Refusals};
 
 /// Stores chunks. Blocking; called from many threads at once.
 pub trait Upload: Send + Sync {
@@ -239,7 +239,7 @@ impl Upload for FilerUpload {
         let began = Instant::now();
         let mut pause = PAUSE_MIN;
         let mut last = None;
-        let mut refusals = Refusals::default();
+        let (mut refusals, mut doubt) = (Refusals::default(), Doubt::default());
         loop {
             let ticket = self.assigner.take(ctx, path, encoded.bytes().len());
             let stopped = match ticket {
@@ -288,7 +288,7 @@ impl Upload for FilerUpload {
                 Err(error @ WriteError::NoSpace(_))
                     if self
                         .runtime
-                        .block_on(ctx.run(self.full.no_room(began)))
+                        .block_on(ctx.run(self.full.no_room(&mut doubt)))
                         .unwrap_or(false) =>
                 {
                     return Err(error);

@@ -20,7 +20,7 @@ use seaweed::FileId;
 use seaweed::pb::{AssignVolumeRequest, AssignVolumeResponse};
 
 use super::Placement;
-use super::full::{self, Fullness};
+use super::full::{self, Doubt, Fullness};
 use super::rules::Rules;
 use crate::WriteError;
 
@@ -229,11 +229,11 @@ impl Assigner {
 
     /// Waits for the filer, but not for what a full cluster will not give.
     async fn unless_full<T>(&self, asked: impl Future<Output = T>) -> Result<T, WriteError> {
-        let began = Instant::now();
         let full = async {
+            let mut doubt = Doubt::default();
             loop {
-                tokio::time::sleep(self.full.patience()).await;
-                if self.full.no_room(began).await {
+                tokio::time::sleep(full::LOOK).await;
+                if self.full.no_room(&mut doubt).await {
                     break;
                 }
             }

@@ -18,11 +18,12 @@ use parking_lot::Mutex;
 
 use super::assign::Assignment;
 
-/// How long the master may have nothing before it is asked why: making volumes takes a second, on a
-/// slow disk two.
-pub(super) const SUSPICION: Duration = Duration::from_secs(3);
-/// The same while a verdict holds: an answer that is there comes in milliseconds.
-const RECHECK: Duration = Duration::from_millis(500);
+/// How long the master may have nothing while filer, master and volume servers are all there: making volumes
+/// takes a second, on a slow disk two; and a call that a filer's restart broke is made again within two.
+const SUSPICION: Duration = Duration::from_secs(3);
+/// How long an assignment may take before it is asked whether they are, and between two such looks: one that can
+/// be had comes in milliseconds.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// How long a verdict holds. Somebody may have made room.
 const VERDICT: Duration = Duration::from_secs(5);
 /// Volumes looked at: those of two rounds of growth by default.
@@ -49,6 +50,12 @@ struct Recent {
     /// How many servers have to have it.
     copies: usize,
     at: Instant,
+}
+
+/// Since when everybody has been there, and nothing could be had nevertheless.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    since: Option<Instant>,
 }
 
 /// Volume servers that refused one chunk for want of room.
@@ -87,17 +94,17 @@ impl Fullness {
         *self.since.lock() = None;
     }
 
-    /// How long to wait for an assignment before asking why.
-    pub(super) fn patience(&self) -> Duration {
-        if self.holds() { RECHECK } else { SUSPICION }
-    }
-
-    /// The verdict on a cluster that has had no room since `began`.
-    pub(super) async fn no_room(&self, began: Instant) -> bool {
+    /// The verdict on a cluster that has no room; asked again and again, with what was found before.
+    pub(super) async fn no_room(&self, doubt: &mut Doubt) -> bool {
         if self.holds() {
             return true;
         }
-        began.elapsed() >= SUSPICION && self.all_are_there().await && self.verdict()
+        if !self.all_are_there().await {
+            doubt.since = None;
+            return false;
+        }
+        let since = *doubt.since.get_or_insert_with(Instant::now);
+        since.elapsed() >= SUSPICION && self.verdict()
     }
 
     /// The verdict on volume servers that have refused a chunk since `began`.
