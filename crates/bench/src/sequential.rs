@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use crate::buffer::Buffer;
 use crate::{Caching, Error, File};
 
-/// What reading a whole file took.
+/// What reading or writing a whole file took.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
-    /// Bytes read.
+    /// Bytes read or written.
     pub bytes: u64,
-    /// From before the open to after the last byte was checked.
+    /// From before the open to after the last byte was checked, or the file was closed.
     pub elapsed: Duration,
-    /// The part of `elapsed` that comparing the bytes took.
+    /// The part of `elapsed` that comparing the bytes, or making them, took.
     pub checking: Duration,
 }
 

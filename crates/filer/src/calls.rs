@@ -196,6 +196,14 @@ impl Filer {
         .await
     }
 
+    /// How many servers have a volume, as far as the filer knows now.
+    ///
+    /// # Errors
+    /// When no filer could answer.
+    pub async fn copies(&self, volume: u32) -> Result<usize, FilerError> {
+        Ok(self.locations(volume).await?.len())
+    }
+
     /// Where one volume is; nowhere when nobody has it.
     pub(crate) async fn locations(&self, volume: u32) -> Result<Vec<pb::Location>, FilerError> {
         let absent = format!("volume {volume} not found");

@@ -278,6 +278,39 @@ impl Filer {
         .await
     }
 
+    /// Takes or renews a lease of a name; the filer that keeps it is asked by the one that is asked.
+    ///
+    /// # Errors
+    /// When no filer could answer.
+    pub async fn lock(&self, request: pb::LockRequest) -> Result<pb::LockResponse, FilerError> {
+        let request = &request;
+        self.call("DistributedLock", |attempt: Attempt| async move {
+            let mut client = attempt.client();
+            attempt
+                .unary(client.distributed_lock(request.clone()))
+                .await
+        })
+        .await
+    }
+
+    /// Gives a lease back.
+    ///
+    /// # Errors
+    /// When no filer could answer.
+    pub async fn unlock(
+        &self,
+        request: pb::UnlockRequest,
+    ) -> Result<pb::UnlockResponse, FilerError> {
+        let request = &request;
+        self.call("DistributedUnlock", |attempt: Attempt| async move {
+            let mut client = attempt.client();
+            attempt
+                .unary(client.distributed_unlock(request.clone()))
+                .await
+        })
+        .await
+    }
+
     fn refusal(&self, what: &'static str, message: String) -> FilerError {
         FilerError::Refused {
             filer: self.current(),

@@ -12,6 +12,7 @@ mod chunks;
 mod flags;
 mod names;
 mod secrets;
+mod shell;
 mod sidecar;
 mod volumes;
 mod wire;
@@ -21,6 +22,7 @@ pub use chunks::{chunk_views, decode, entry, manifest};
 pub use flags::flags;
 pub use names::{address, file_id};
 pub use secrets::{jwt, security};
+pub use shell::http2_authority;
 pub use sidecar::sidecar_query;
 pub use volumes::{volume_data, volume_index, volume_info};
 pub use wire::{fabric_frame, fuse_request, http_head};
@@ -39,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("file_id", file_id),
     ("flags", flags),
     ("fuse_request", fuse_request),
+    ("http2_authority", http2_authority),
     ("http_head", http_head),
     ("jwt", jwt),
     ("manifest", manifest),

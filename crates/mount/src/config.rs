@@ -42,6 +42,8 @@ pub struct MountConfig {
     pub keep_atime: bool,
     /// `-dlm`: locks of fcntl(2) and flock(2) are kept by the filers, for all mounts.
     pub shared_locks: bool,
+    /// `-dlm` without `-dlm.shareFiles`: what is open for writing here no other mount opens for writing.
+    pub whole_files: bool,
     /// How many requests may wait for such a lock, each with a thread; the others have to give
     /// locks back meanwhile.
     pub lock_waiters: usize,
@@ -83,6 +85,7 @@ impl Default for MountConfig {
             flush_every: Duration::from_secs(120),
             keep_atime: false,
             shared_locks: false,
+            whole_files: false,
             lock_waiters: 128,
             ttl_seconds: 0,
             collection: String::new(),

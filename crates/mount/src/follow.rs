@@ -52,9 +52,12 @@ impl Follower {
         let sweeping = tokio::spawn(sweep(Arc::clone(&core)));
         let saving = tokio::spawn(crate::long_open::keep(Arc::clone(&core)));
         let locking = tokio::spawn(crate::locks::keep(Arc::clone(&core)));
+        let claiming = tokio::spawn(crate::claims::keep(Arc::clone(&core)));
         let keeping = tokio::spawn(crate::times::keep(core));
         Self {
-            tasks: Mutex::new(vec![following, sweeping, saving, locking, keeping]),
+            tasks: Mutex::new(vec![
+                following, sweeping, saving, locking, claiming, keeping,
+            ]),
         }
     }
 

@@ -7,6 +7,7 @@ mod lock;
 mod make;
 mod names;
 mod operations;
+mod punch;
 mod quota;
 mod remove;
 mod rename;
@@ -24,6 +25,7 @@ use reader::Reader;
 use seaweed::Entry;
 use writer::Writer;
 
+use crate::claims::Claims;
 use crate::config::MountConfig;
 use crate::files::Files;
 use crate::follow::Follower;
@@ -101,9 +103,11 @@ impl Mount {
             amending: Turns::default(),
             links: Turn::default(),
             locks: Locks::new(),
+            claims: Claims::default(),
             touched: Mutex::default(),
             config,
         });
+        let quota = quota::Quota::new(core.config.quota_bytes);
         let follower = Follower::start(Arc::clone(&core), since_ns);
         Ok(Self {
             core,
@@ -111,7 +115,7 @@ impl Mount {
             files: Handles::new(),
             dirs: Handles::new(),
             capacity: Capacity::default(),
-            quota: quota::Quota::default(),
+            quota,
             follower,
         })
     }

@@ -11,6 +11,7 @@
 mod access;
 mod atime;
 mod attr;
+mod claims;
 mod config;
 mod entry;
 mod files;

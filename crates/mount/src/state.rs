@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use seaweed::{Entry, Kind, pb};
 
 use crate::attr::attr;
+use crate::claims::Claims;
 use crate::config::{MountConfig, RootAttr};
 use crate::files::Files;
 use crate::gate::{Gate, Turn, Turns};
@@ -49,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) links: Turn,
     /// Locks that all mounts share.
     pub(crate) locks: Locks,
+    /// Files that no other mount may write.
+    pub(crate) claims: Claims,
     /// Directories whose times are not stored yet.
     pub(crate) touched: Mutex<HashSet<NodeId>>,
 }

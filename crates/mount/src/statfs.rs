@@ -19,21 +19,30 @@ const NAME_MAX: u32 = 255;
 
 /// The last figures, and when they were taken.
 #[derive(Debug, Default)]
-pub(crate) struct Capacity(Mutex<Option<(Instant, StatFs)>>);
+pub(crate) struct Capacity(Mutex<Option<(Instant, Space)>>);
+
+/// Bytes in all and in use.
+#[derive(Debug, Clone, Copy)]
+struct Space {
+    total: u64,
+    used: u64,
+}
 
 impl Capacity {
-    /// The figures, asked for again when they are old. Old ones are better than none.
+    /// The figures, asked for again when they are old. Old ones are better than none. There is no
+    /// more than `quota`, unless that is 0.
     pub(crate) fn now(
         &self,
         ctx: &Context<'_>,
         remote: &Remote,
         config: &MountConfig,
+        quota: u64,
     ) -> Result<StatFs, Errno> {
         let kept = *self.0.lock();
-        if let Some((at, figures)) = kept
+        if let Some((at, space)) = kept
             && at.elapsed() < KEEP
         {
-            return Ok(figures);
+            return Ok(figures(space, quota));
         }
         let asked = remote.ask(
             ctx,
@@ -51,22 +60,22 @@ impl Capacity {
                 } else {
                     (seen.total_size, seen.used_size)
                 };
-                let total = match config.quota_bytes {
-                    0 => total,
-                    quota => total.min(quota),
-                };
-                let figures = figures(total, used);
-                *self.0.lock() = Some((Instant::now(), figures));
-                Ok(figures)
+                let space = Space { total, used };
+                *self.0.lock() = Some((Instant::now(), space));
+                Ok(figures(space, quota))
             }
-            (Err(_), Some((_, figures))) => Ok(figures),
+            (Err(_), Some((_, space))) => Ok(figures(space, quota)),
             (Err(error), None) => Err(remote.fail("statfs", &config.filer_path, &error)),
         }
     }
 }
 
-fn figures(total: u64, used: u64) -> StatFs {
-    let free = total.saturating_sub(used) / u64::from(BLOCK);
+fn figures(space: Space, quota: u64) -> StatFs {
+    let total = match quota {
+        0 => space.total,
+        quota => space.total.min(quota),
+    };
+    let free = total.saturating_sub(space.used) / u64::from(BLOCK);
     StatFs {
         blocks: total / u64::from(BLOCK),
         bfree: free,

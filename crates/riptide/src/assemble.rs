@@ -265,6 +265,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         flush_every: options.data.flush_every,
         keep_atime: options.metadata.keep_atime,
         shared_locks: options.data.shared_locks,
+        whole_files: options.data.whole_files,
         lock_waiters: options.kernel.max_threads / 2,
         ttl_seconds: options.tree.ttl_seconds,
         collection: options.tree.collection.clone(),

@@ -104,6 +104,8 @@ pub struct PointOptions {
     pub volume_name: Option<String>,
     /// `-disableXAttr`.
     pub disable_xattr: bool,
+    /// `-localSocket`: where `weed shell` is to find the mount.
+    pub local_socket: Option<PathBuf>,
 }
 
 /// How file data is found and kept.
@@ -133,6 +135,8 @@ pub struct DataOptions {
     pub save_later: bool,
     /// `-dlm`: locks hold across mounts.
     pub shared_locks: bool,
+    /// `-dlm` without `-dlm.shareFiles` and `-writebackCache`: one mount writes a file at a time.
+    pub whole_files: bool,
     /// `-metadataFlushSeconds`; zero for never.
     pub flush_every: Duration,
     /// `-writeBufferSizeMB`; 0 for the default.
@@ -291,6 +295,7 @@ impl PointOptions {
             umask: umask(values.text("umask")?)?,
             volume_name: (!volume_name.is_empty()).then(|| volume_name.to_owned()),
             disable_xattr: values.switch("disableXAttr"),
+            local_socket: values.path("localSocket"),
         })
     }
 }
@@ -319,6 +324,9 @@ impl DataOptions {
             },
             save_later: values.switch("writebackCache"),
             shared_locks: values.switch("dlm"),
+            whole_files: values.switch("dlm")
+                && !values.switch("dlm.shareFiles")
+                && !values.switch("writebackCache"),
             flush_every: Duration::from_secs(values.count("metadataFlushSeconds")),
             write_buffer_mib: values.count("writeBufferSizeMB"),
         })

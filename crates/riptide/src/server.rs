@@ -5,7 +5,9 @@
 //! hash of the mount point, and on `-metricsPort` if that is set. Both are
 //! beside the data path: they only read counters.
 
+mod authority;
 mod client;
+mod control;
 mod routes;
 mod socket;
 
@@ -19,7 +21,9 @@ use stats::Registry;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+pub use authority::Rewriter;
 pub use client::{ClientError, Connection};
+pub use control::{ControlServer, SetQuota};
 pub use socket::{mount_hash, socket_candidates, socket_path};
 
 /// A running server. Dropping it stops it and removes its socket.
@@ -38,6 +42,14 @@ pub enum ServerError {
     Port {
         /// What was asked for.
         address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The socket for `weed shell` could not be made.
+    #[error("cannot listen on {} for -localSocket: {source}", path.display())]
+    LocalSocket {
+        /// Its path.
+        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },

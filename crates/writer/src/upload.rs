@@ -7,11 +7,12 @@
 //! of the first attempt is then the same needle; after that, and at once when the
 //! volume cannot be written to any more, the bytes go to another id. How long all
 //! this may take is the caller's deadline, except that a cluster without room is
-//! believed after a while: right after a server was lost, the master says the
-//! same; and so is a fabric that does not deliver, where nothing else is allowed.
+//! believed after some seconds (`full`); and so is a fabric that does not deliver, where
+//! nothing else is allowed.
 
 mod assign;
 mod encode;
+mod full;
 mod rules;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use seaweed::pb::FileChunk;
 use crate::WriteError;
 use assign::{Assigner, Assignment, Ticket};
 use encode::Encoded;
+use full::{Doubt, Fullness, Refusals};
 
 /// Stores chunks. Blocking; called from many threads at once.
 pub trait Upload: Send + Sync {
@@ -98,7 +100,9 @@ pub struct Fabric {
 pub struct FilerUpload {
     filer: Filer,
     config: UploadConfig,
+    runtime: tokio::runtime::Handle,
     assigner: Assigner,
+    full: Arc<Fullness>,
     store: Arc<TieredStore>,
     /// The newest assignment of each volume that was written to.
     volumes: Mutex<HashMap<u32, Arc<Assignment>>>,
@@ -107,8 +111,6 @@ pub struct FilerUpload {
 
 /// Attempts with one id.
 const SAME_ID: u32 = 3;
-/// How long the filer may say that there is no room before it is believed.
-const FULL: Duration = Duration::from_secs(10);
 /// How long the fabric may fail, where nothing else is allowed, before an upload has failed: long
 /// enough for a sidecar to be restarted.
 const DOWN: Duration = Duration::from_secs(10);
@@ -116,6 +118,8 @@ const DOWN: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// ...to here.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Between servers that have no room: each takes all the bytes before it says so.
+const PAUSE_FULL: Duration = Duration::from_millis(250);
 /// Volumes remembered; at 30 GB each, 65,536 hold 2 PB.
 const VOLUMES_MAX: usize = 65_536;
 
@@ -126,8 +130,15 @@ impl FilerUpload {
         if let Some(Fabric { route, fallback }) = &config.fabric {
             store = store.over(Arc::clone(route), *fallback);
         }
+        let (full, placement) = (
+            Arc::new(Fullness::new(filer.clone())),
+            config.placement.clone(),
+        );
+        let (of_all, io) = (Arc::clone(&full), runtime.clone());
         Self {
-            assigner: Assigner::new(filer.clone(), runtime, config.placement.clone()),
+            assigner: Assigner::new(filer.clone(), io, placement, of_all),
+            runtime,
+            full,
             store: Arc::new(store),
             filer,
             config,
@@ -254,6 +265,7 @@ impl Upload for FilerUpload {
         let began = Instant::now();
         let mut pause = PAUSE_MIN;
         let mut last = None;
+        let (mut refusals, mut doubt) = (Refusals::default(), Doubt::default());
         loop {
             let ticket = self.assigner.take(ctx, path, encoded.bytes().len());
             let stopped = match ticket {
@@ -262,6 +274,7 @@ impl Upload for FilerUpload {
                         let failure = match self.put(ctx, &ticket, &encoded, durable) {
                             Ok(()) => {
                                 self.remember(&ticket);
+                                self.full.stored();
                                 return Ok(encoded.chunk(ticket.id(), data));
                             }
                             Err(StoreError::Stopped(stopped)) => {
@@ -274,6 +287,11 @@ impl Upload for FilerUpload {
                         if matches!(failure, StoreError::Fabric { .. }) && began.elapsed() >= DOWN {
                             return Err(failed(&failure));
                         }
+                        if matches!(last, Some(WriteError::NoSpace(_))) {
+                            refusals.add(&ticket.assignment.location.url);
+                            break;
+                        }
+                        refusals = Refusals::default();
                         // It has said that it will not.
                         if matches!(failure, StoreError::Refused { status, .. } if status != 429) {
                             break;
@@ -283,12 +301,25 @@ impl Upload for FilerUpload {
                         pause = (pause * 2).min(PAUSE_MAX);
                     }
                     self.assigner.drop_batch(&ticket);
+                    if let Some(error @ WriteError::NoSpace(_)) = &last
+                        && self.full.refused(&refusals, began)
+                    {
+                        return Err(error.clone());
+                    }
+                    if !refusals.is_empty() {
+                        pause = pause.min(PAUSE_FULL);
+                    }
                     ctx.sleep(pause)
                 }
                 Err(error @ WriteError::Refused(_)) => return Err(error),
                 Err(WriteError::Interrupted) => return Err(WriteError::Interrupted),
                 Err(WriteError::TimedOut) => return Err(why(Stopped::TimedOut, last)),
-                Err(error @ WriteError::NoSpace(_)) if began.elapsed() >= FULL => {
+                Err(error @ WriteError::NoSpace(_))
+                    if self
+                        .runtime
+                        .block_on(ctx.run(self.full.no_room(&mut doubt)))
+                        .unwrap_or(false) =>
+                {
                     return Err(error);
                 }
                 Err(error) => {
@@ -329,7 +360,12 @@ impl std::fmt::Debug for FilerUpload {
 }
 
 fn failed(error: &StoreError) -> WriteError {
-    WriteError::Upload(error.to_string())
+    match error {
+        StoreError::Refused { text, .. } if full::disk_is_full(text) => {
+            WriteError::NoSpace(error.to_string())
+        }
+        error => WriteError::Upload(error.to_string()),
+    }
 }
 
 /// What kept the bytes from being stored says more than that time ran out.

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{Scene, eventually, needs_fuse};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
@@ -34,8 +35,8 @@ fn open(path: &Path) -> File {
 fn one_mount_waits_for_the_lock_of_another() {
     needs_fuse!();
     let scene = Scene::start();
-    let one = scene.mount_at("one", &["-dlm"]);
-    let other = scene.mount_at("other", &["-dlm"]);
+    let one = scene.mount_at("one", &["-dlm", "-dlm.shareFiles"]);
+    let other = scene.mount_at("other", &["-dlm", "-dlm.shareFiles"]);
     fs::write(one.path("/f"), b"").unwrap();
     eventually("the other mount sees the file", PATIENCE, || {
         other.path("/f").exists()
@@ -93,8 +94,8 @@ fn count(path: &Path, times: u32, lock: Lock) {
 fn whoever_has_the_lock_finds_what_those_before_wrote() {
     needs_fuse!();
     let scene = Scene::start();
-    let one = scene.mount_at("one", &["-dlm"]);
-    let other = scene.mount_at("other", &["-dlm"]);
+    let one = scene.mount_at("one", &["-dlm", "-dlm.shareFiles"]);
+    let other = scene.mount_at("other", &["-dlm", "-dlm.shareFiles"]);
     for (name, lock) in [("/flock", by_flock as Lock), ("/fcntl", by_fcntl)] {
         fs::write(one.path(name), b"00000000").unwrap();
         eventually("the other mount sees the file", PATIENCE, || {
@@ -184,4 +185,106 @@ fn a_stock_mount_shares_them() {
         by_flock(&mine, FlockOperation::NonBlockingLockShared),
         Err(Errno::AGAIN)
     );
+}
+
+/// Opens a file for writing on a thread of its own, writes `text` over its beginning, and closes it.
+fn writer(path: PathBuf, text: &'static [u8]) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(text, 0).unwrap();
+    })
+}
+
+#[test]
+fn one_mount_writes_a_file_at_a_time() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let one = scene.mount_at("one", &["-dlm"]);
+    let other = scene.mount_at("other", &["-dlm"]);
+    let stock = scene.stock(&["-dlm"]);
+    let theirs = stock.dir().join("f");
+    fs::write(one.path("/f"), b"......").unwrap();
+    eventually("the others see the file", PATIENCE, || {
+        other.path("/f").exists() && theirs.exists()
+    });
+    for (first, second) in [
+        (one.path("/f"), other.path("/f")),
+        (one.path("/f"), theirs.clone()),
+        (theirs, other.path("/f")),
+    ] {
+        let name = |path: &Path| path.display().to_string();
+        let (holder, waiter) = (name(&first), name(&second));
+        fs::write(&first, b"......").unwrap();
+        let file = open(&first);
+        // Within a mount nobody waits, and who only reads waits nowhere.
+        drop(open(&first));
+        drop(File::open(&second).unwrap());
+        // Longer than a lease.
+        let waiting = writer(second.clone(), b"wait");
+        thread::sleep(Duration::from_secs(9));
+        assert!(!waiting.is_finished(), "{waiter} beside {holder}");
+        file.write_all_at(b"holder", 0).unwrap();
+        drop(file);
+        waiting.join().unwrap();
+        for path in [&first, &second] {
+            eventually("both writers' bytes are there", PATIENCE, || {
+                fs::read(path).unwrap() == b"waiter"
+            });
+        }
+    }
+}
+
+#[test]
+fn a_mount_that_dies_keeps_others_from_writing_for_as_long_as_its_lease() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let mut dying = scene.mount_at("dying", &["-dlm"]);
+    let other = scene.mount_at("other", &["-dlm"]);
+    fs::write(dying.path("/f"), b"......").unwrap();
+    eventually("the other sees the file", PATIENCE, || {
+        other.path("/f").exists()
+    });
+    // A process that waits can be ended.
+    let file = open(&dying.path("/f"));
+    let start = Instant::now();
+    let ended = Command::new("timeout")
+        .args(["1", "sh", "-c", "echo more >> \"$1\"", "sh"])
+        .arg(other.path("/f"))
+        .status()
+        .unwrap();
+    assert_eq!(ended.code(), Some(124), "it waited");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    dying.process().kill().unwrap();
+    let start = Instant::now();
+    writer(other.path("/f"), b"after").join().unwrap();
+    println!("written {:?} after the other mount died", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20));
+    drop(file);
+    assert_eq!(other.read("/f"), b"after.");
+}
+
+#[test]
+fn a_filer_that_was_restarted_is_told_who_writes() {
+    needs_fuse!();
+    let mut scene = Scene::start();
+    let one = scene.mount_at("one", &["-dlm"]);
+    let other = scene.mount_at("other", &["-dlm"]);
+    fs::write(one.path("/f"), b"......").unwrap();
+    eventually("the other sees the file", PATIENCE, || {
+        other.path("/f").exists()
+    });
+    let file = open(&one.path("/f"));
+    scene.cluster.kill_filer(0).unwrap();
+    scene.cluster.restart_filer(0).unwrap();
+    // A renewal comes every three seconds; who asks before it may be quicker.
+    thread::sleep(Duration::from_secs(8));
+    let waiting = writer(other.path("/f"), b"wait");
+    thread::sleep(Duration::from_secs(9));
+    assert!(!waiting.is_finished());
+    file.write_all_at(b"holder", 0).unwrap();
+    drop(file);
+    waiting.join().unwrap();
+    eventually("both writers' bytes are there", PATIENCE, || {
+        one.read("/f") == b"waiter"
+    });
 }

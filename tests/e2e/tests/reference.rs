@@ -141,10 +141,13 @@ fn compare(
     Ok(())
 }
 
-/// Waits until `to` has seen everything that was done at `from`: changes arrive in their order.
+/// Waits until `to` has seen everything that was done at `from`: changes arrive in their order. A name that
+/// nobody has asked for would be looked up at the filer, past that order; one that is known to be missing
+/// comes with its event.
 fn meet(from: &Mount, to: &Mount, marker: &str) {
-    File::create_new(from.dir().join(marker)).unwrap();
     let there = to.dir().join(marker);
+    assert!(!there.exists());
+    File::create_new(from.dir().join(marker)).unwrap();
     eventually("the other mount sees a change", SOON, || there.exists());
 }
 

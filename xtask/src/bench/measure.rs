@@ -16,7 +16,7 @@ use super::report::number;
 use super::sample::Sample;
 use super::session;
 use super::setup::Bench;
-use super::workload::{MEMORY, Row, WORKLOADS, Workload};
+use super::workload::{Kind, MEMORIES, Row, Workload};
 
 /// All samples.
 #[derive(Debug, Default)]
@@ -43,8 +43,7 @@ impl Results {
 
 /// Runs every wanted workload on every variant, `options.rounds` times.
 pub(crate) fn all(bench: &Bench, options: &Options) -> Result<Results> {
-    let wanted = |w: &&Workload| w.rows.iter().any(|row| options.wants(row.key));
-    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(wanted).collect();
+    let workloads = options.workloads();
     ensure!(
         !workloads.is_empty(),
         "no row is called {}",
@@ -53,7 +52,7 @@ pub(crate) fn all(bench: &Bench, options: &Options) -> Result<Results> {
     let start = Instant::now();
     let mut results = Results::default();
     for round in 0..options.rounds {
-        let mut peaks: BTreeMap<Variant, u64> = BTreeMap::new();
+        let mut peaks: BTreeMap<(Kind, Variant), u64> = BTreeMap::new();
         for (i, workload) in workloads.iter().enumerate() {
             let mut variants = taking_part(options, workload);
             let first = (round + i) % variants.len().max(1);
@@ -71,23 +70,30 @@ pub(crate) fn all(bench: &Bench, options: &Options) -> Result<Results> {
                 for (row, value) in workload.rows.iter().zip(values) {
                     results.push(row, variant, value);
                 }
-                let highest = peaks.entry(variant).or_default();
+                let highest = peaks.entry((workload.kind, variant)).or_default();
                 *highest = peak.max(*highest);
             }
             eprintln!(" {}", workload.rows[0].unit);
         }
-        for (variant, peak) in peaks {
-            results.push(&MEMORY, variant, peak as f64 / f64::from(1 << 20));
+        for ((kind, variant), peak) in peaks {
+            for (_, row) in MEMORIES.iter().filter(|(of, _)| *of == kind) {
+                results.push(row, variant, peak as f64 / f64::from(1 << 20));
+            }
         }
     }
     results.elapsed = start.elapsed();
     Ok(results)
 }
 
-fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant> {
+/// The mounts that a workload is run on.
+pub(crate) fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant> {
     let variants = options.variants.iter().copied();
     variants
-        .filter(|variant| *variant != Variant::StockReadAhead || workload.reads_ahead)
+        .filter(|variant| match variant {
+            Variant::Stock | Variant::Riptide => true,
+            Variant::StockReadAhead => workload.reads_ahead,
+            Variant::RiptideShm | Variant::RiptideTcp => workload.fabric,
+        })
         .collect()
 }
 

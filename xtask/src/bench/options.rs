@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::mounted::Variant;
+use super::workload::{self, Kind, Workload};
 
 /// What is measured, and how much of it.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) operations: usize,
     /// Parts of keys of rows; empty for all.
     pub(crate) rows: Vec<String>,
+    /// Whether reading is measured, or writing, or both.
+    pub(crate) kinds: Vec<Kind>,
     /// Flags that both mounts get.
     pub(crate) mount_flags: Vec<String>,
     /// The mounts that take part.
@@ -41,8 +44,15 @@ impl Options {
         Self::from(&command().get_matches_from(args))
     }
 
-    /// Whether a row is wanted.
-    pub(crate) fn wants(&self, key: &str) -> bool {
+    /// Those with a row that is wanted.
+    pub(crate) fn workloads(&self) -> Vec<&'static Workload> {
+        let wanted = |w: &&Workload| {
+            self.kinds.contains(&w.kind) && w.rows.iter().any(|row| self.wants(row.key))
+        };
+        workload::all().filter(wanted).collect()
+    }
+
+    fn wants(&self, key: &str) -> bool {
         self.rows.is_empty() || self.rows.iter().any(|part| key.contains(part))
     }
 }
@@ -64,15 +74,22 @@ impl From<&ArgMatches> for Options {
                 .cloned()
                 .collect()
         };
-        let only = matches.get_one::<String>("only");
-        let takes_part =
-            |variant: &Variant| only.is_none_or(|name| variant.key().starts_with(name));
+        let (kinds, mounts): (Vec<String>, Vec<String>) = words("only")
+            .into_iter()
+            .partition(|word| KINDS.iter().any(|(name, _)| name == word));
+        let takes_part = |variant: &Variant| {
+            mounts.is_empty() || mounts.iter().any(|name| variant.key().starts_with(name))
+        };
+        let measured = KINDS
+            .iter()
+            .filter(|(name, _)| kinds.is_empty() || kinds.iter().any(|kind| kind == name));
         Self {
             rounds: number("rounds", amount.rounds),
             size_mb: number("size-mb", amount.size_mb) as u64,
             files: number("files", amount.files),
             operations: amount.operations,
             rows: words("rows"),
+            kinds: measured.map(|(_, kind)| *kind).collect(),
             mount_flags: words("mount-flag"),
             variants: Variant::ALL.into_iter().filter(takes_part).collect(),
             json: matches.get_one("json").cloned(),
@@ -99,7 +116,7 @@ fn command() -> Command {
         .no_binary_name(true)
         .about("Measures Riptide and the stock weed mount side by side")
         .args([
-            switch("quick").help("Less of everything: a look in 90 s, not a result"),
+            switch("quick").help("Less of everything: a look, not a result"),
             number("rounds", 1, 100).help("Repetitions of everything [default: 5]"),
             number("size-mb", 1, 16_384).help("MiB of the large file [default: 256]"),
             number("files", 1, 100_000)
@@ -110,13 +127,16 @@ fn command() -> Command {
                 .help("Only workloads with a row whose key contains one of these"),
             Arg::new("only")
                 .long("only")
+                .value_delimiter(',')
                 .value_parser(PossibleValuesParser::new([
+                    "read",
+                    "write",
                     "stock",
                     "riptide",
                     "riptide-shm",
                     "riptide-tcp",
                 ]))
-                .help("Only this mount; riptide is all of ours"),
+                .help("Only what reads or writes; only these mounts, riptide is all of ours"),
             Arg::new("mount-flag")
                 .long("mount-flag")
                 .action(ArgAction::Append)
@@ -153,6 +173,8 @@ const QUICK: Amount = Amount {
     files: 1000,
     operations: 600,
 };
+/// Their names in `--only`.
+const KINDS: [(&str, Kind); 2] = [("read", Kind::Read), ("write", Kind::Write)];
 /// Sessions compete as groups: without it, a build in another terminal is half of the result.
 const NICE: i8 = -20;
 
@@ -178,6 +200,18 @@ mod tests {
         let ours = [Variant::Riptide, Variant::RiptideShm, Variant::RiptideTcp];
         assert_eq!(parsed(&["--only=riptide"]).variants, ours);
         assert_eq!(parsed(&[]).variants, Variant::ALL);
+    }
+
+    #[test]
+    fn only_what_writes_leaves_all_mounts_and_a_mount_leaves_both_kinds() {
+        let options = parsed(&["--only", "write"]);
+        assert_eq!(options.variants, Variant::ALL);
+        assert!(options.workloads().iter().all(|w| w.kind == Kind::Write));
+        let options = parsed(&["--only=write,riptide-tcp,stock"]);
+        assert_eq!(options.kinds, [Kind::Write]);
+        let mounts = [Variant::Stock, Variant::StockReadAhead, Variant::RiptideTcp];
+        assert_eq!(options.variants, mounts);
+        assert_eq!(parsed(&["--only=stock"]).kinds, [Kind::Read, Kind::Write]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::machine::Machine;
 use super::measure::Results;
 use super::mounted::{READ_AHEAD_KB, Variant};
 use super::options::Options;
-use super::workload::{MEMORY, Row, WORKLOADS};
+use super::workload::{self, MEMORIES, Row};
 
 /// What came out, and under which conditions.
 pub(crate) struct Report<'a> {
@@ -110,10 +110,9 @@ impl<'a> Report<'a> {
     }
 
     fn rows(&self) -> impl Iterator<Item = &'static Row> {
-        let all = WORKLOADS
-            .iter()
+        let all = workload::all()
             .flat_map(|workload| workload.rows)
-            .chain([&MEMORY]);
+            .chain(MEMORIES.map(|(_, row)| row));
         all.filter(|row| {
             Variant::ALL
                 .iter()
@@ -270,7 +269,7 @@ mod tests {
     /// The second workload's rows: throughput with bar 1, CPU time with bar 2.
     fn results(ours: [f64; 3], cpu: f64) -> Results {
         let mut results = Results::default();
-        let rows = WORKLOADS[1].rows;
+        let rows = workload::all().nth(1).expect("a second workload").rows;
         for ours in ours {
             results.push(&rows[0], Variant::Stock, 100.0);
             results.push(&rows[0], Variant::Riptide, ours);

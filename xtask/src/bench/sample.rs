@@ -1,6 +1,8 @@
 //! One workload on one fresh mount: what it does, and the values that come out,
 //! in the order of the rows that `workload` lists for it.
 
+mod writing;
+
 use std::path::PathBuf;
 
 use anyhow::Result;

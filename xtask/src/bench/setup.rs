@@ -5,20 +5,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use bench::Tree;
+use bench::{Archive, File, Tree};
 use cluster::Cluster;
+use tempfile::TempDir;
 
 use super::binary::Programs;
+use super::measure::taking_part;
 use super::mounted::Variant;
 use super::options::Options;
 use super::session;
 use super::sidecar::Sidecar;
+use super::workload::Kind;
 
 /// A running cluster with the tree in it.
 #[derive(Debug)]
 pub(crate) struct Bench {
     /// The plan of what lies below [`ROOT`].
     pub(crate) tree: Tree,
+    /// What is unpacked.
+    pub(crate) archive: Archive,
     /// What is compared.
     pub(crate) programs: Programs,
     /// Flags that all mounts get.
@@ -30,7 +35,9 @@ pub(crate) struct Bench {
     /// The process that sends file data over HTTP.
     volume_server: u32,
     sidecars: Vec<Sidecar>,
-    _cluster: Cluster,
+    /// Where everything is.
+    pub(crate) cluster: Cluster,
+    _scratch: TempDir,
 }
 
 impl Bench {
@@ -38,14 +45,24 @@ impl Bench {
     /// that its bytes are known to be right and in the servers' page cache.
     pub(crate) fn start(options: &Options, programs: Programs) -> Result<Self> {
         let tree = Tree::new(options.size_mb << 20, options.files);
+        let plan = plan(options, &tree);
         eprintln!(
             "bench: starting a cluster; writing {} MiB and {} entries",
             options.size_mb,
-            tree.entries()
+            plan.len()
         );
         let start = Instant::now();
+        let scratch = tempfile::Builder::new()
+            .prefix("riptide-bench-")
+            .tempdir()?;
+        let archive = Archive::pack(scratch.path(), options.files.div_ceil(FILES_PER_SOURCE))?;
         let mut cluster = Cluster::builder().start()?;
-        fill(&cluster, &tree)?;
+        in_parallel(&plan, |(folder, file)| {
+            let path = format!("/{folder}/{}", file.path);
+            cluster
+                .put(&path, &file.content())
+                .context("write the tree")
+        })?;
         let filled = Instant::now();
         let back = cluster.get(&path_of(tree.big()))?;
         let right = back.len() as u64 == tree.big().size;
@@ -70,13 +87,15 @@ impl Bench {
         servers.extend(sidecars.iter().map(Sidecar::id));
         Ok(Self {
             tree,
+            archive,
             programs,
             mount_flags: options.mount_flags.clone(),
             filer: cluster.filer_http(),
             servers,
             volume_server,
             sidecars,
-            _cluster: cluster,
+            cluster,
+            _scratch: scratch,
         })
     }
 
@@ -98,22 +117,44 @@ impl Bench {
 const SETTLED: Duration = Duration::from_secs(11);
 const PAUSE: Duration = Duration::from_millis(100);
 
-fn fill(cluster: &Cluster, tree: &Tree) -> Result<()> {
-    let files: Vec<_> = tree.many().into_iter().chain([tree.big()]).collect();
+/// What is there before anything is measured: the tree, and where trees are removed, one for each time.
+fn plan<'a>(options: &Options, tree: &'a Tree) -> Vec<(String, &'a File)> {
+    let workloads = options.workloads();
+    let reads = workloads.iter().any(|w| w.kind == Kind::Read);
+    let removes = workloads
+        .iter()
+        .filter(|w| w.rows.iter().any(|row| row.key == REMOVED));
+    let rounds = 0..options.rounds as u64;
+    let removed = removes
+        .flat_map(|workload| taking_part(options, workload))
+        .flat_map(|variant| rounds.clone().map(move |round| removed(variant, round)));
+    let folders = reads.then(|| ROOT.to_owned()).into_iter().chain(removed);
+    let many = folders.flat_map(|folder| {
+        let files = tree.many().into_iter();
+        files.map(move |file| (folder.clone(), file))
+    });
+    many.chain([(ROOT.to_owned(), tree.big())]).collect()
+}
+
+/// The folder that a sample removes.
+pub(crate) fn removed(variant: Variant, round: u64) -> String {
+    format!("removed/{}-{round}", variant.key())
+}
+
+/// Does `one` for each of `all`, by as many threads as keep the servers of a small machine busy.
+pub(crate) fn in_parallel<T: Sync>(all: &[T], one: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let next = AtomicUsize::new(0);
-    let write = || -> Result<()> {
-        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+    let work = || -> Result<()> {
+        while let Some(item) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
             session::go_on()?;
-            cluster
-                .put(&path_of(file), &file.content())
-                .context("write the tree")?;
+            one(item)?;
         }
         Ok(())
     };
     thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
-        for writer in writers {
-            writer.join().map_err(|_| anyhow!("a writer panicked"))??;
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
         }
         Ok(())
     })
@@ -125,5 +166,8 @@ fn path_of(file: &bench::File) -> String {
 
 /// The folder of the tree, below the root of the filer.
 pub(crate) const ROOT: &str = "bench";
-/// Enough to keep the servers of a small machine busy.
-const WRITERS: usize = 8;
+/// The key of the row about trees that are removed.
+const REMOVED: &str = "rm-rf";
+/// The archive has a file for so many of the small ones.
+const FILES_PER_SOURCE: usize = 5;
+const THREADS: usize = 8;

@@ -1,7 +1,10 @@
 //! What is measured: each workload, and the rows of the table it gives.
 
+mod reading;
+mod writing;
+
 use anyhow::Result;
-use bench::{Better, Caching};
+use bench::Better;
 
 use super::mounted::Variant;
 use super::sample::Sample;
@@ -28,205 +31,55 @@ struct Bars {
     tcp: Option<f64>,
 }
 
+/// What a workload does to the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Leaves them as they are.
+    Read,
+    /// Makes, changes and removes files of its own.
+    Write,
+}
+
 /// One thing to do on a fresh mount.
 pub(crate) struct Workload {
     /// What its run returns, in this order.
     pub(crate) rows: &'static [Row],
+    /// Whether it reads or writes.
+    pub(crate) kind: Kind,
     /// Whether the kernel's read-ahead makes a difference.
     pub(crate) reads_ahead: bool,
+    /// Whether bytes may move over the fabric: what is written goes over HTTP.
+    pub(crate) fabric: bool,
     /// Does it.
     pub(crate) run: fn(&Sample) -> Result<Vec<f64>>,
 }
 
 /// All of them, in the order they run.
-pub(crate) static WORKLOADS: &[Workload] = &[
-    Workload {
-        rows: &[
-            row(
-                "seq-buffered",
-                "sequential 1 MiB, buffered, cold",
-                "MB/s",
-                Better::Higher,
-            )
-            .bar(1.0)
-            .fabric(1.5, 1.5),
-            row(
-                "seq-buffered-cpu",
-                "— CPU of the mount",
-                "s/GiB",
-                Better::Lower,
-            )
-            .bar(2.0),
-            row(
-                "seq-buffered-cpu-all",
-                "— CPU of mount, sidecar and servers",
-                "s/GiB",
-                Better::Lower,
-            )
-            .fabric(2.0, 2.0),
-            row(
-                "seq-buffered-cpu-reader",
-                "— CPU of the reader, checking included",
-                "s/GiB",
-                Better::Lower,
-            ),
-            row(
-                "seq-buffered-check",
-                "— share of the time spent checking bytes",
-                "%",
-                Better::Lower,
-            ),
-        ],
-        reads_ahead: true,
-        run: |sample| sample.sequential(Caching::Buffered),
-    },
-    Workload {
-        rows: &[
-            row(
-                "seq-direct",
-                "sequential 1 MiB, O_DIRECT, cold",
-                "MB/s",
-                Better::Higher,
-            )
-            .bar(1.0)
-            .fabric(1.5, 1.5),
-            row(
-                "seq-direct-cpu",
-                "— CPU of the mount",
-                "s/GiB",
-                Better::Lower,
-            )
-            .bar(2.0),
-            row(
-                "seq-direct-cpu-all",
-                "— CPU of mount, sidecar and servers",
-                "s/GiB",
-                Better::Lower,
-            )
-            .fabric(2.0, 2.0),
-            row(
-                "seq-direct-cpu-reader",
-                "— CPU of the reader, checking included",
-                "s/GiB",
-                Better::Lower,
-            ),
-            row(
-                "seq-direct-check",
-                "— share of the time spent checking bytes",
-                "%",
-                Better::Lower,
-            ),
-        ],
-        reads_ahead: false,
-        run: |sample| sample.sequential(Caching::Direct),
-    },
-    Workload {
-        rows: &[
-            row(
-                "random-p50",
-                "random 4 KiB, O_DIRECT, one reader, cold, p50",
-                "µs",
-                Better::Lower,
-            )
-            .bar(2.0)
-            .fabric(4.0, 2.0),
-            row("random-p99", "— p99", "µs", Better::Lower)
-                .bar(1.0)
-                .fabric(1.0, 1.0),
-            row("random-cpu", "— CPU of the mount", "µs/read", Better::Lower),
-            row(
-                "random-sent",
-                "— bytes the volume server sent per byte read",
-                "×",
-                Better::Lower,
-            ),
-        ],
-        reads_ahead: false,
-        run: |sample| sample.random(),
-    },
-    Workload {
-        rows: &[
-            row(
-                "parallel",
-                "random 4 KiB, O_DIRECT, 16 readers, cold",
-                "IOPS",
-                Better::Higher,
-            )
-            .bar(1.0)
-            .fabric(1.0, 1.0),
-            row(
-                "parallel-cpu",
-                "— CPU of the mount",
-                "µs/read",
-                Better::Lower,
-            ),
-        ],
-        reads_ahead: false,
-        run: |sample| sample.parallel(),
-    },
-    Workload {
-        rows: &[row(
-            "small-files",
-            "open+read+close of 4 KiB files, cold",
-            "files/s",
-            Better::Higher,
-        )
-        .bar(1.0)],
-        reads_ahead: false,
-        run: |sample| sample.small_files(),
-    },
-    Workload {
-        rows: &[
-            row("find-cold", "find, cold", "entries/s", Better::Higher).bar(1.0),
-            row("find-warm", "find, again", "entries/s", Better::Higher).bar(1.0),
-        ],
-        reads_ahead: false,
-        run: |sample| sample.find(),
-    },
-    Workload {
-        rows: &[
-            row(
-                "stat-cold",
-                "stat of all files, cold",
-                "files/s",
-                Better::Higher,
-            )
-            .bar(1.0),
-            row(
-                "stat-warm",
-                "stat of all files, again",
-                "files/s",
-                Better::Higher,
-            )
-            .bar(5.0),
-        ],
-        reads_ahead: false,
-        run: |sample| sample.stat(),
-    },
-    Workload {
-        rows: &[
-            row("getattr", "forced GETATTR, p50", "µs", Better::Lower).bar(1.0),
-            row(
-                "missing",
-                "LOOKUP of a missing name, p50",
-                "µs",
-                Better::Lower,
-            )
-            .bar(1.0),
-        ],
-        reads_ahead: false,
-        run: |sample| sample.questions(),
-    },
-];
+pub(crate) fn all() -> impl Iterator<Item = &'static Workload> {
+    reading::WORKLOADS.iter().chain(writing::WORKLOADS)
+}
 
-/// Of the largest mount process in a round, whatever it did.
-pub(crate) static MEMORY: Row = row(
+/// Of the largest mount process in a round, whatever it read.
+static MEMORY: Row = row(
     "memory",
-    "peak memory of the mount in all of the above",
+    "peak memory of the mount in all that reads",
     "MiB",
     Better::Lower,
 )
 .bar(1.0);
+
+/// Of the largest mount process in a round, whatever it wrote.
+static MEMORY_WRITING: Row = row(
+    "memory-writing",
+    "peak memory of the mount in all that writes",
+    "MiB",
+    Better::Lower,
+)
+.bar(1.0);
+
+/// The rows about memory, and what the mount did meanwhile.
+pub(crate) static MEMORIES: [(Kind, &Row); 2] =
+    [(Kind::Read, &MEMORY), (Kind::Write, &MEMORY_WRITING)];
 
 const fn row(key: &'static str, title: &'static str, unit: &'static str, better: Better) -> Row {
     Row {
@@ -273,8 +126,9 @@ mod tests {
 
     #[test]
     fn every_row_has_a_key_of_its_own() {
-        let rows = WORKLOADS.iter().flat_map(|workload| workload.rows);
-        let mut keys: Vec<_> = rows.chain([&MEMORY]).map(|row| row.key).collect();
+        let rows = all().flat_map(|workload| workload.rows);
+        let memories = MEMORIES.iter().map(|(_, row)| *row);
+        let mut keys: Vec<_> = rows.chain(memories).map(|row| row.key).collect();
         let all = keys.len();
         keys.sort_unstable();
         keys.dedup();

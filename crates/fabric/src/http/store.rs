@@ -152,8 +152,8 @@ pub(crate) fn compare(server: &Arc<str>, told: Option<u32>, sent: u32) -> Result
 
 /// Longest answer read.
 const MAX_ANSWER: usize = 64 << 10;
-/// How much of it an error repeats.
-const EXCERPT: usize = 200;
+/// How much of it an error repeats: why comes last, after two paths.
+const EXCERPT: usize = 1000;
 
 impl HttpStore {
     /// A store without connections; they are opened as they are needed.

@@ -24,6 +24,8 @@ pub(super) struct FileHandle {
     stream: Stream,
     /// Whether anything was read through it.
     was_read: AtomicBool,
+    /// Whether it was opened for writing.
+    writes: bool,
     pub(super) file: Arc<File>,
 }
 
@@ -40,6 +42,27 @@ impl Mount {
     ) -> Result<Opened, Errno> {
         let ctx = self.core.context(req);
         self.core.may_open(&ctx, req, node, flags)?;
+        if Self::writes(flags) {
+            self.claim(req, node)?;
+        }
+        let opened = self.open_claimed(&ctx, node, flags);
+        if opened.is_err() && Self::writes(flags) {
+            self.core.unclaim(node);
+        }
+        opened
+    }
+
+    /// Waits while another mount writes a file, and finds what it wrote.
+    fn claim(&self, req: Request<'_>, node: NodeId) -> Result<(), Errno> {
+        if self.core.claim(req, node)?
+            && let Err(error) = self.core.refresh(&self.core.context(req), node)
+        {
+            tracing::debug!(%error, inode = node.0, "not asked for before it was opened");
+        }
+        Ok(())
+    }
+
+    fn open_claimed(&self, ctx: &Context<'_>, node: NodeId, flags: u32) -> Result<Opened, Errno> {
         let tree = self.core.tree.read();
         let held = tree.node(node).ok_or(Errno::ESTALE)?;
         let entry = &held.content.entry;
@@ -62,7 +85,7 @@ impl Mount {
         drop(tree);
         let file = self.acquire(node);
         if Self::truncates(flags)
-            && let Err(errno) = self.truncate(&ctx, &file, 0, false)
+            && let Err(errno) = self.truncate(ctx, &file, 0, false)
         {
             self.relinquish(&file);
             self.core.tree.write().closed(node);
@@ -83,6 +106,7 @@ impl Mount {
             node,
             stream: Stream::new(),
             was_read: AtomicBool::new(false),
+            writes: Self::writes(flags),
             file,
         });
         Opened {
@@ -101,6 +125,9 @@ impl Mount {
                 self.core.was_read(&handle.file);
             }
             self.relinquish(&handle.file);
+            if handle.writes {
+                self.core.unclaim(handle.node);
+            }
             self.core.tree.write().closed(handle.node);
         }
     }

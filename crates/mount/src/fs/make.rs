@@ -91,6 +91,12 @@ impl Mount {
         for _ in 0..ATTEMPTS_MAX {
             match self.make(req, parent, name, birth) {
                 Ok((known, raw)) => {
+                    if Self::writes(flags)
+                        && let Err(errno) = self.core.claim(req, known.node)
+                    {
+                        self.core.tree.write().forget(known.node, 1);
+                        return Err(errno);
+                    }
                     let opened = self.open_made(&known, raw, flags);
                     return Ok((self.core.reply(&known), opened));
                 }

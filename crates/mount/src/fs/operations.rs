@@ -100,8 +100,12 @@ impl FileSystem for Mount {
 
     fn statfs(&self, req: Request<'_>, _node: NodeId) -> Result<StatFs, Errno> {
         let ctx = self.core.context(req);
-        self.capacity
-            .now(&ctx, &self.core.remote, &self.core.config)
+        self.capacity.now(
+            &ctx,
+            &self.core.remote,
+            &self.core.config,
+            self.quota.limit(),
+        )
     }
 
     fn access(&self, req: Request<'_>, node: NodeId, mask: Access) -> Result<(), Errno> {

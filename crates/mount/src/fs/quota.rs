@@ -1,4 +1,4 @@
-//! The quota of a collection (`-collectionQuotaMB`).
+//! The quota of a collection (`-collectionQuotaMB`, and `mount.configure` of `weed shell`).
 //!
 //! The masters know what a collection takes, some seconds late. They are asked
 //! now and then, more often near the limit, and what was written here since the
@@ -23,9 +23,11 @@ const NEAR: u64 = 10;
 /// What asking may take.
 const BUDGET: Duration = Duration::from_secs(10);
 
-/// What is known of the collection.
+/// The limit, and what is known of the collection.
 #[derive(Debug, Default)]
 pub(super) struct Quota {
+    /// In bytes; 0 for none.
+    limit: AtomicU64,
     known: Mutex<Option<Known>>,
     /// Whoever asks the masters.
     asking: Mutex<()>,
@@ -40,6 +42,18 @@ struct Known {
 }
 
 impl Quota {
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            limit: AtomicU64::new(limit),
+            ..Self::default()
+        }
+    }
+
+    /// In bytes; 0 for none.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
     /// Counts what was written.
     pub(super) fn wrote(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
@@ -67,9 +81,24 @@ impl Quota {
 }
 
 impl Mount {
+    /// Sets the quota from now on, in bytes; 0 for none.
+    ///
+    /// # Errors
+    /// When the mount has no collection: the quota is that of one.
+    pub fn set_quota(&self, bytes: u64) -> Result<(), String> {
+        if self.core.config.collection.is_empty() {
+            return Err("a quota needs a mount with -collection".to_owned());
+        }
+        let before = self.quota.limit.swap(bytes, Ordering::Relaxed);
+        // Nobody may have asked for long.
+        *self.quota.known.lock() = None;
+        tracing::info!(before, bytes, "the quota was changed");
+        Ok(())
+    }
+
     /// Whether more may be written.
     pub(super) fn has_room(&self) -> Result<(), Errno> {
-        let quota = self.core.config.quota_bytes;
+        let quota = self.quota.limit();
         if quota == 0 {
             return Ok(());
         }
@@ -120,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_and_shorter_so_near_the_limit() {
-        let quota = Quota::default();
+        let quota = Quota::new(1000);
         assert_eq!(quota.known(1000), (0, false), "nobody was asked");
         quota.wrote(10);
         quota.learned(500);

@@ -143,7 +143,7 @@ impl Mount {
     ) -> Result<(), Errno> {
         let handle = self.files.find(handle)?;
         let file = &handle.file;
-        let ctx = self.core.context(req);
+        let ctx = Context::new(SAVE_BUDGET, req.interrupt);
         let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
         let size = self.size_of(file)?;
         let keep = mode & KEEP_SIZE != 0;
@@ -155,10 +155,10 @@ impl Mount {
                 }
                 self.truncate(&ctx, file, end, false)
             }
-            PUNCH_HOLE if keep => self.zero(&ctx, file, offset, end.min(size)),
+            PUNCH_HOLE if keep => self.zero(&ctx, file, offset..end.min(size)),
             ZERO_RANGE => {
                 self.has_room()?;
-                self.zero(&ctx, file, offset, end.min(size))?;
+                self.zero(&ctx, file, offset..end.min(size))?;
                 if keep || end <= size {
                     return Ok(());
                 }
@@ -166,22 +166,6 @@ impl Mount {
             }
             _ => Err(Errno::ENOTSUP),
         }
-    }
-
-    fn zero(&self, ctx: &Context<'_>, file: &File, offset: u64, end: u64) -> Result<(), Errno> {
-        if offset >= end {
-            return Ok(());
-        }
-        // What is a hole stays one.
-        let data = self.data_within(ctx, file, offset..end)?;
-        self.prepare(ctx, file, false)?;
-        for range in data {
-            file.dirty
-                .zero(ctx, range.start, range.end)
-                .map_err(|error| self.core.write_failed(file.node, &error))?;
-        }
-        file.wrote(SystemTime::now(), None, false);
-        Ok(())
     }
 
     /// Saves what was written; `durable` is fsync(2).
@@ -244,7 +228,12 @@ impl Mount {
 
     /// Brings a file into a state in which chunks can be laid over it. With `drop_all` its bytes
     /// are not needed any more.
-    fn prepare(&self, ctx: &Context<'_>, file: &File, drop_all: bool) -> Result<(), Errno> {
+    pub(super) fn prepare(
+        &self,
+        ctx: &Context<'_>,
+        file: &File,
+        drop_all: bool,
+    ) -> Result<(), Errno> {
         let mut content = self.content(file.node)?;
         if content.entry.kind != Kind::Regular {
             return Err(Errno::EINVAL);

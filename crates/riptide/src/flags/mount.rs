@@ -31,7 +31,7 @@ pub static TREE: Section = Section {
         Flag::text("collection")
             .help("Collection of new files, and whose space df reports; the filer decides, and df reports all, when empty."),
         Flag::int("collectionQuotaMB", 0, MAX_MIB)
-            .help("Quota in MiB for the collection: beyond it writing fails with ENOSPC, and df reports no larger size."),
+            .help("Quota in MiB for the collection: beyond it writing fails with ENOSPC, and df reports no larger size. mount.configure of weed shell changes it."),
         Flag::text("replication").help("Replication of new files, and whose space df reports."),
         Flag::text("disk").help("Disk type of new files, and whose space df reports: hdd, ssd or any tag."),
         Flag::int("ttl", 0, i32::MAX as i64)
@@ -64,9 +64,8 @@ pub static POINT: Section = Section {
         Flag::switch("noexec").help("Let no file of the mount be executed.").ours(),
         Flag::text("volumeName").help("Name of the mount in mount and df, instead of the filers and the folder."),
         Flag::switch("disableXAttr").help("Answer ENOTSUP for every extended attribute."),
-        Flag::text("localSocket")
-            .help("Socket for weed shell; /tmp/seaweedfs-mount-<hash of dir>.sock when empty.")
-            .ignored("weed shell cannot configure the mount in this version; riptide stats finds its own socket"),
+        Flag::file("localSocket")
+            .help("Socket on which mount.configure of weed shell sets the quota; /tmp/seaweedfs-mount-<hash of dir>.sock, where it looks, when empty."),
         Flag::switch("sys.novncache")
             .help("Disable the cache of vnode names.")
             .ignored("it is for macOS only"),
@@ -230,7 +229,11 @@ pub static WRITING: Section = Section {
         Flag::switch("writebackCache")
             .help("Let close return before data is uploaded: a failure after it is only logged, and a mount that is killed loses what was closed a moment before. fsync waits as always."),
         Flag::switch("dlm")
-            .help("Have locks of flock and fcntl hold across mounts: the filer that owns the file keeps them. Unlike weed, a file is not locked as a whole while one mount writes it: what several write is merged."),
+            .help("Let one mount write a file at a time: another one's open for writing waits until it is closed (not with -writebackCache). Have locks of flock and fcntl hold across mounts: the filer that owns the file keeps them."),
+        Flag::switch("dlm.shareFiles")
+            .help("With -dlm, several mounts may have a file open for writing: what they write is merged. For programs that agree by locks of fcntl.")
+            .needs("dlm", "several mounts may write a file anyway")
+            .ours(),
     ],
 };
 

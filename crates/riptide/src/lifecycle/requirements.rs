@@ -91,6 +91,7 @@ mod tests {
             swap_dir: cache_dir.to_owned(),
             save_later: false,
             shared_locks: false,
+            whole_files: false,
             flush_every: Duration::ZERO,
             write_buffer_mib: 0,
         }

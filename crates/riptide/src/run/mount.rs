@@ -13,7 +13,7 @@ use crate::assemble::{Assembled, KernelNumbers, Over, assemble};
 use crate::lifecycle::background::Detached;
 use crate::lifecycle::{MountPoint, Signals, check_cache_dir, check_fuse, systemd};
 use crate::options::MountOptions;
-use crate::server::StatsServer;
+use crate::server::{ControlServer, SetQuota, StatsServer};
 
 /// Threads of the runtime. It carries questions to the filer and the statistics server, which
 /// wait more than they work; data never passes through it.
@@ -71,6 +71,10 @@ fn serve(
     assembled.registry.add(Arc::new(agreed));
     let registry = Arc::clone(&assembled.registry);
     let server = StatsServer::start(runtime.handle(), registry, dir, options.metrics)?;
+    let mount = Arc::clone(&assembled.mount);
+    let set_quota: SetQuota = Arc::new(move |bytes| mount.set_quota(bytes));
+    let (socket, given) = (options.point.local_socket.as_deref(), &options.point.dir);
+    let control = ControlServer::start(runtime.handle(), socket, given, dir, set_quota)?;
     // The mount is ready when its root answers, and not before.
     std::fs::metadata(dir).with_context(|| format!("the root of {}", dir.display()))?;
     tracing::info!(dir = %dir.display(), source = assembled.source, "mounted");
@@ -81,7 +85,7 @@ fn serve(
     session.wait();
     systemd::stopping();
     ending.abort();
-    drop(server);
+    drop((server, control));
     tracing::info!(dir = %dir.display(), "unmounted");
     Ok(())
 }

@@ -21,6 +21,7 @@ use seaweed::FileId;
 use seaweed::pb::{AssignVolumeRequest, AssignVolumeResponse};
 
 use super::Placement;
+use super::full::{self, Doubt, Fullness};
 use super::rules::Rules;
 use crate::WriteError;
 
@@ -40,6 +41,7 @@ pub(super) struct Assigner {
     runtime: tokio::runtime::Handle,
     placement: Placement,
     rules: Rules,
+    full: Arc<Fullness>,
     rows: Mutex<HashMap<String, Arc<Mutex<Row>>>>,
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Assignment {
     pub(super) base: FileId,
     pub(super) location: Location,
     pub(super) auth: String,
+    /// How many servers have the volume.
+    pub(super) copies: usize,
     /// The rules of the path want everything synced.
     pub(super) fsync: bool,
     /// The id that is kept back.
@@ -102,9 +106,15 @@ impl Row {
 }
 
 impl Assigner {
-    pub(super) fn new(filer: Filer, runtime: tokio::runtime::Handle, placement: Placement) -> Self {
+    pub(super) fn new(
+        filer: Filer,
+        runtime: tokio::runtime::Handle,
+        placement: Placement,
+        full: Arc<Fullness>,
+    ) -> Self {
         Self {
             rules: Rules::new(filer.clone()),
+            full,
             filer,
             runtime,
             placement,
@@ -143,6 +153,7 @@ impl Assigner {
                 return Err(error);
             }
         };
+        self.full.assigned(&assignment);
         held.current = Some(Arc::clone(&assignment));
         held.next = 1;
         held.len = count;
@@ -207,13 +218,33 @@ impl Assigner {
             expected_data_size: len as u64 * u64::from(count),
             ..AssignVolumeRequest::default()
         };
-        let asked = ctx.run(self.filer.assign_volume(request));
-        let answer = self.runtime.block_on(asked)?;
+        let asked = ctx.run(self.unless_full(self.filer.assign_volume(request)));
+        let answer = self.runtime.block_on(asked)??;
         let answer = answer.map_err(|error| unassigned(&error.to_string()))?;
         if !answer.error.is_empty() {
             return Err(unassigned(&answer.error));
         }
         Assignment::new(answer, ids)
+    }
+
+    /// Waits for the filer, but not for what a full cluster will not give.
+    async fn unless_full<T>(&self, asked: impl Future<Output = T>) -> Result<T, WriteError> {
+        let full = async {
+            let mut doubt = Doubt::default();
+            loop {
+                tokio::time::sleep(full::LOOK).await;
+                if self.full.no_room(&mut doubt).await {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            answer = asked => Ok(answer),
+            () = full => {
+                let text = "no volume can be written to, and no server is away";
+                Err(WriteError::NoSpace(text.to_owned()))
+            }
+        }
     }
 }
 
@@ -242,6 +273,7 @@ impl Assignment {
                 public_url: location.public_url,
                 data_center: location.data_center,
             },
+            copies: full::copies(&answer.replication).max(1 + answer.replicas.len()),
             auth: answer.auth,
             fsync: answer.fsync,
             spare: given.min(asked) - 1,

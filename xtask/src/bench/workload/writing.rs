@@ -1,0 +1,95 @@
+//! What writes, and the rows it gives. All of it lies in new folders beside the tree, and is compared
+//! with what the filer has when the clock has stopped.
+
+use bench::Better;
+
+use super::{Kind, Workload, row};
+
+pub(super) static WORKLOADS: &[Workload] = &[
+    Workload {
+        rows: &[
+            row(
+                "write",
+                "sequential write 1 MiB, new file, fsync, close",
+                "MB/s",
+                Better::Higher,
+            )
+            .bar(1.5),
+            row("write-cpu", "— CPU of the mount", "s/GiB", Better::Lower).bar(2.0),
+            row(
+                "write-cpu-all",
+                "— CPU of mount, sidecar and servers",
+                "s/GiB",
+                Better::Lower,
+            )
+            .bar(1.0),
+        ],
+        kind: Kind::Write,
+        reads_ahead: false,
+        fabric: false,
+        run: |sample| sample.write(),
+    },
+    Workload {
+        rows: &[
+            row(
+                "overwrite-p50",
+                "overwrite 4 KiB at random and fsync, p50",
+                "µs",
+                Better::Lower,
+            )
+            .bar(1.0),
+            row("overwrite-p99", "— p99", "µs", Better::Lower).bar(1.0),
+        ],
+        kind: Kind::Write,
+        reads_ahead: false,
+        fabric: false,
+        run: |sample| sample.overwrite(),
+    },
+    Workload {
+        rows: &[
+            row(
+                "create",
+                "create+write+close of 4 KiB files",
+                "files/s",
+                Better::Higher,
+            )
+            .bar(2.0),
+            row("create-p99", "— p99", "µs", Better::Lower).bar(1.0),
+        ],
+        kind: Kind::Write,
+        reads_ahead: false,
+        fabric: false,
+        run: |sample| sample.create(),
+    },
+    Workload {
+        rows: &[row(
+            "untar",
+            "tar -x of sources, 16 B to 64 KiB",
+            "files/s",
+            Better::Higher,
+        )
+        .bar(1.0)],
+        kind: Kind::Write,
+        reads_ahead: false,
+        fabric: false,
+        run: |sample| sample.untar(),
+    },
+    Workload {
+        rows: &[
+            row("mkdir", "mkdir", "1/s", Better::Higher).bar(1.0),
+            row("rename", "rename of a file", "1/s", Better::Higher).bar(1.0),
+            row("unlink", "unlink of a file", "1/s", Better::Higher).bar(1.0),
+        ],
+        kind: Kind::Write,
+        reads_ahead: false,
+        fabric: false,
+        run: |sample| sample.names(),
+    },
+    Workload {
+        rows: &[row("rm-rf", "rm -rf of a tree", "entries/s", Better::Higher).bar(1.0)],
+        kind: Kind::Write,
+        reads_ahead: false,
+        fabric: false,
+        run: |sample| sample.remove(),
+    },
+];
