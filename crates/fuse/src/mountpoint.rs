@@ -153,7 +153,11 @@ fn with_helper(
 pub fn stale(dir: &Path) -> bool {
     // A path with attributes still cached would look alive.
     let asked = statx(CWD, dir, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS);
-    matches!(asked, Err(Errno::NOTCONN | Errno::CONNABORTED))
+    // ECANCELED is what a moment after its death a server says that had io_uring.
+    matches!(
+        asked,
+        Err(Errno::NOTCONN | Errno::CONNABORTED | Errno::CANCELED)
+    )
 }
 
 /// Unmounts the FUSE file system mounted on `dir`, also a stale one; `lazy`

@@ -102,12 +102,18 @@ impl<F: FileSystem + ?Sized> Queues<F> {
             // Every thread reports before it does anything else.
             reports.iter().collect::<io::Result<()>>()
         };
-        start().map_err(|error| {
-            match Ring::new(Arc::clone(device)).and_then(|mut ring| ring.decline()) {
-                Ok(()) => error,
-                Err(second) => io::Error::other(format!("{error}; telling so failed: {second}")),
+        match start() {
+            // Unmounted already: the session ends as any other does.
+            Err(error) if is_end(&error) => Ok(()),
+            Err(error) => {
+                let told = Ring::new(Arc::clone(device)).and_then(|mut ring| ring.decline());
+                Err(match told {
+                    Ok(()) => error,
+                    Err(second) => io::Error::other(format!("{error}; telling so: {second}")),
+                })
             }
-        })
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Starts the thread that looks for what the kernel does not tell.

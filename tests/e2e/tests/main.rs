@@ -32,5 +32,6 @@ mod statistics;
 mod stock;
 mod tools;
 mod two_mounts;
+mod uring;
 mod volume_restart;
 mod writing;

@@ -90,9 +90,9 @@ pub(crate) fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant
     let variants = options.variants.iter().copied();
     variants
         .filter(|variant| match variant {
-            Variant::Stock | Variant::Riptide => true,
+            Variant::Stock | Variant::Riptide | Variant::RiptideUring => true,
             Variant::StockReadAhead => workload.reads_ahead,
-            Variant::RiptideShm | Variant::RiptideTcp => workload.fabric,
+            Variant::RiptideShm | Variant::RiptideTcp | Variant::RiptideShmUring => workload.fabric,
         })
         .collect()
 }

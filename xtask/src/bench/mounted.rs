@@ -25,16 +25,22 @@ pub(crate) enum Variant {
     RiptideShm,
     /// The same with a sidecar that offers TCP.
     RiptideTcp,
+    /// Over HTTP, its requests through io_uring.
+    RiptideUring,
+    /// With shared memory, its requests through io_uring.
+    RiptideShmUring,
 }
 
 impl Variant {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Stock,
         Self::StockReadAhead,
         Self::Riptide,
         Self::RiptideShm,
         Self::RiptideTcp,
+        Self::RiptideUring,
+        Self::RiptideShmUring,
     ];
 
     /// Its name in flags and JSON.
@@ -45,6 +51,8 @@ impl Variant {
             Self::Riptide => "riptide",
             Self::RiptideShm => "riptide-shm",
             Self::RiptideTcp => "riptide-tcp",
+            Self::RiptideUring => "riptide-uring",
+            Self::RiptideShmUring => "riptide-shm-uring",
         }
     }
 
@@ -56,6 +64,8 @@ impl Variant {
             Self::Riptide => "riptide, HTTP",
             Self::RiptideShm => "riptide, shared memory",
             Self::RiptideTcp => "riptide, TCP fabric",
+            Self::RiptideUring => "riptide, HTTP, io_uring",
+            Self::RiptideShmUring => "riptide, shared memory, io_uring",
         }
     }
 
@@ -67,9 +77,20 @@ impl Variant {
     /// The fabric's carrier it reads by.
     pub(crate) fn carrier(self) -> Option<&'static str> {
         match self {
-            Self::RiptideShm => Some("shm"),
+            Self::RiptideShm | Self::RiptideShmUring => Some("shm"),
             Self::RiptideTcp => Some("tcp"),
             _ => None,
+        }
+    }
+}
+
+impl Variant {
+    /// How requests of the kernel come; nothing for stock, which knows one way.
+    fn transport(self) -> Option<&'static str> {
+        match self {
+            Self::Stock | Self::StockReadAhead => None,
+            Self::Riptide | Self::RiptideShm | Self::RiptideTcp => Some("dev"),
+            Self::RiptideUring | Self::RiptideShmUring => Some("uring"),
         }
     }
 }
@@ -109,6 +130,9 @@ impl Mounted {
         args.push(format!("-dir={}", dir.display()).into());
         args.push(format!("-cacheDir={}", cache.display()).into());
         args.push(format!("-localSocket={}/mount.sock", root.display()).into());
+        if let Some(transport) = variant.transport() {
+            args.push(format!("-fuse.transport={transport}").into());
+        }
         if let Some(sidecar) = bench.sidecar(variant) {
             args.push("-rdma.enabled=true".into());
             args.push(format!("-rdma.sidecar={}", sidecar.http()).into());

@@ -243,7 +243,11 @@ pub(crate) fn number(value: f64) -> String {
 
 /// How a mount of ours is called where there is little room.
 fn short(variant: Variant) -> &'static str {
-    variant.carrier().unwrap_or("HTTP")
+    match variant {
+        Variant::RiptideUring => "HTTP io_uring",
+        Variant::RiptideShmUring => "shm io_uring",
+        _ => variant.carrier().unwrap_or("HTTP"),
+    }
 }
 
 /// What is known of each mount of ours, by its key.

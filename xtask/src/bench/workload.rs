@@ -100,8 +100,8 @@ impl Row {
     pub(crate) fn bar_of(&self, variant: Variant) -> Option<f64> {
         match variant {
             Variant::Stock | Variant::StockReadAhead => None,
-            Variant::Riptide => self.bars.http,
-            Variant::RiptideShm => self.bars.shm,
+            Variant::Riptide | Variant::RiptideUring => self.bars.http,
+            Variant::RiptideShm | Variant::RiptideShmUring => self.bars.shm,
             Variant::RiptideTcp => self.bars.tcp,
         }
     }

@@ -62,6 +62,9 @@ fn serve(
     signals: Signals,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<()> {
+    // Before there is a mount, so that who sees one can ask.
+    let registry = Arc::clone(&assembled.registry);
+    let server = StatsServer::start(runtime.handle(), registry, dir, options.metrics)?;
     let config = session_config(options, assembled);
     let session = Session::mount(dir, config, Arc::clone(&assembled.mount))
         .with_context(|| format!("mounting on {}", dir.display()))?;
@@ -69,8 +72,6 @@ fn serve(
     let ending = signals.unmount_on_signal(runtime.handle(), move |lazy| unmount(&unmounter, lazy));
     let agreed = KernelNumbers(session.negotiated().clone());
     assembled.registry.add(Arc::new(agreed));
-    let registry = Arc::clone(&assembled.registry);
-    let server = StatsServer::start(runtime.handle(), registry, dir, options.metrics)?;
     let mount = Arc::clone(&assembled.mount);
     let set_quota: SetQuota = Arc::new(move |bytes| mount.set_quota(bytes));
     let (socket, given) = (options.point.local_socket.as_deref(), &options.point.dir);

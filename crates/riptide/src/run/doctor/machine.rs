@@ -62,12 +62,15 @@ fn fuse() -> Finding {
 }
 
 fn uring() -> Finding {
-    let seen = match word("/sys/module/fuse/parameters/enable_uring").as_deref() {
-        Some("Y" | "1") => "on",
-        Some(_) => "off",
-        None => "not in this kernel",
-    };
-    Finding::ok("FUSE io_uring", format!("{seen}; not used by this version"))
+    const ABOUT: &str = "FUSE io_uring";
+    match word("/sys/module/fuse/parameters/enable_uring").as_deref() {
+        Some("Y" | "1") => Finding::ok(ABOUT, "offered: -fuse.transport=auto takes it"),
+        Some(_) => Finding::ok(
+            ABOUT,
+            "possible, but turned off: /dev/fuse is used. -fuse.transport=uring turns it on for its own mount",
+        ),
+        None => Finding::ok(ABOUT, "not there (Linux 6.14 has it): /dev/fuse is used"),
+    }
 }
 
 fn memlock() -> Finding {
