@@ -18,7 +18,7 @@ use crate::flags::{FlagError, Section, find, flags, go, logging};
 /// subcommand (`help` where there is none), goes on with `--name=value` for
 /// each flag in the order given (those before the subcommand first), and ends
 /// with `--` and the other words where there are any. `--help` anywhere among
-/// the flags ends the walk, as in Go.
+/// the flags ends the walk, as in Go, and then the other words mean nothing.
 pub fn rewrite(args: &[OsString]) -> Result<Vec<OsString>, FlagError> {
     let mut before = Vec::new();
     let rest = walk(args, &[&logging::LOGGING], &mut before)?;
@@ -37,7 +37,8 @@ pub fn rewrite(args: &[OsString]) -> Result<Vec<OsString>, FlagError> {
     let mut out = vec![OsString::from(subcommand.name)];
     out.append(&mut before);
     let words = flags_and_words(subcommand, rest, &mut out)?;
-    if !words.is_empty() {
+    let wants_help = out.last().is_some_and(|word| word == "--help");
+    if !words.is_empty() && !wants_help {
         out.push("--".into());
         out.extend(words);
     }
@@ -206,6 +207,7 @@ mod tests {
             ("mount -dir a -v=2", "mount --dir=a --v=2"),
             ("mount -dir a -h", "mount --dir=a --help"),
             ("mount --help nonsense", "mount --help"),
+            ("umount a -h", "umount --help"),
             ("umount /a -l", "umount --l=true -- /a"),
             ("umount -l /a", "umount --l=true -- /a"),
             ("umount -- -l", "umount -- -l"),

@@ -27,6 +27,7 @@ fn sample(name: &str) -> Option<&'static str> {
         "readRetryTime" => "7s",
         "volumeServerAccess" => "filerProxy",
         "atime" => "relative",
+        "fuse.transport" => "uring",
         "concurrentReaders" => "3",
         "metricsIp" => "::1",
         "rdma.sidecar" => "a:1,[::1]:2",
