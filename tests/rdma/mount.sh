@@ -43,8 +43,8 @@ read_all "$size"
 write_all() {
     local packets bytes
     packets=$(cat $counters/sent_pkts) bytes=$(number fabric_write_bytes)
-    mkdir $DIR/mnt/$1
-    cp $DIR/files/* $DIR/mnt/$1/ || die "cannot write"
+    mkdir "$DIR/mnt/$1"
+    cp "$DIR"/files/* "$DIR/mnt/$1/" || die "cannot write"
     packets=$(($(cat $counters/sent_pkts) - packets)) bytes=$(($(number fabric_write_bytes) - bytes))
     echo "over RDMA: $bytes bytes written by the mount's account, $packets packets by the device's"
     written "$1"
@@ -55,7 +55,7 @@ write_all() {
 written() {
     local file
     mkdir -p $DIR/filer
-    for file in $DIR/files/*; do
+    for file in "$DIR"/files/*; do
         curl -sf "http://$IP:8888/$1/${file##*/}" -o $DIR/filer/one || die "no $1/${file##*/}"
         cmp $DIR/filer/one "$file" || die "other bytes in $1/${file##*/}"
     done
@@ -114,7 +114,7 @@ read_all $((size - 7340033))
 went() { [[ $(number fabric_writes) -gt $1 ]]; }
 slowly_write() {
     local file
-    for file in $DIR/files/*; do
+    for file in "$DIR"/files/*; do
         cp "$file" $DIR/mnt/killed/ || return
         sleep 0.2
     done
