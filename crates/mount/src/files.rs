@@ -1,22 +1,24 @@
 //! Files that are open.
 //!
 //! All handles of an inode share one [`File`], so that what one writes the others
-//! read at once. It holds what is not in the entry yet: the bytes ([`Dirty`]) and
-//! what a write does to attributes.
+//! read at once. It holds what is not in the entry yet: the bytes ([`Dirty`]), what
+//! a write does to attributes, and those that were set since.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use fuse::{Attr, FileType, NodeId};
+use fuse::{Attr, FileType, NodeId, SetAttr};
 use parking_lot::{Mutex, RwLock};
 use seaweed::{Chunk, Entry, FileView, pb};
 use writer::{Dirty, Edit, Look, Writer};
 
+use crate::config::MountConfig;
 use crate::entry::without_suidgid;
 use crate::gate::Turn;
 use crate::tree::Content;
+use crate::unsaved;
 
 /// Every file that is open, by its inode.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct State {
     wrote: Option<SystemTime>,
     /// A write has taken setuid away, and the entry does not say so.
     killed: bool,
+    /// What was set since it was written, all in one.
+    set: Option<SetAttr>,
     /// The bytes that were in the entry itself are in `dirty` now.
     seeded: bool,
     /// Every change since the last save was an append, the first one at this length.
@@ -138,6 +142,9 @@ impl File {
         let mut state = self.state.lock();
         state.wrote = Some(now);
         state.killed |= killed;
+        if let Some(set) = &mut state.set {
+            unsaved::written(set, now, killed);
+        }
         match appended_to {
             Some(size) if !state.rewritten => {
                 state.appending.get_or_insert(size);
@@ -160,8 +167,29 @@ impl File {
         self.state.lock().seeded = true;
     }
 
+    /// Whether the entry has everything.
+    pub(crate) fn is_saved(&self) -> bool {
+        !self.is_changed() || self.dirty.is_clean() && !self.is_set()
+    }
+
+    /// Whether attributes wait for a save.
+    pub(crate) fn is_set(&self) -> bool {
+        self.state.lock().set.is_some()
+    }
+
+    /// Keeps a change of attributes for the save of what was written; `false` when none is to come.
+    /// Called by who has the turn, as a save that is under way would miss it.
+    pub(crate) fn set_later(&self, change: &SetAttr, now: SystemTime) -> bool {
+        let mut state = self.state.lock();
+        if state.wrote.is_none() {
+            return false;
+        }
+        state.set = Some(unsaved::merge(state.set, change, now));
+        true
+    }
+
     /// Shows what is not in the entry yet.
-    pub(crate) fn cover(&self, attr: &mut Attr) {
+    pub(crate) fn cover(&self, attr: &mut Attr, config: &MountConfig) {
         if !self.is_changed() || attr.kind != FileType::Regular {
             return;
         }
@@ -180,6 +208,9 @@ impl File {
         if state.killed {
             attr.perm = without_suidgid(attr.perm);
         }
+        if let Some(set) = &state.set {
+            unsaved::show(attr, set, config);
+        }
     }
 
     /// What a save has to put into the entry beside the chunks.
@@ -188,6 +219,7 @@ impl File {
         Pending {
             wrote: state.wrote,
             killed: state.killed,
+            set: state.set,
             appended_to: state.appending.filter(|_| !state.rewritten),
         }
     }
@@ -200,6 +232,8 @@ impl File {
             state.wrote = None;
             state.killed = false;
         }
+        // A write since has touched only what `wrote` and `killed` say.
+        state.set = None;
         // What was appended meanwhile follows bytes that the entry has now.
         let appended = state.appending.filter(|_| !state.rewritten);
         state.appending = appended.filter(|_| written_again).and(end);
@@ -269,6 +303,7 @@ impl File {
 pub(crate) struct Pending {
     pub(crate) wrote: Option<SystemTime>,
     pub(crate) killed: bool,
+    pub(crate) set: Option<SetAttr>,
     pub(crate) appended_to: Option<u64>,
 }
 

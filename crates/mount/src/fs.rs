@@ -105,6 +105,7 @@ impl Mount {
             locks: Locks::new(),
             claims: Claims::default(),
             touched: Mutex::default(),
+            waiting: Mutex::default(),
             config,
         });
         let quota = quota::Quota::new(core.config.quota_bytes);

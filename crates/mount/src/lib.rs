@@ -33,6 +33,7 @@ mod statfs;
 mod stats;
 mod times;
 mod tree;
+mod unsaved;
 
 pub use config::{MountConfig, RootAttr};
 pub use fs::{Mount, OpenError};

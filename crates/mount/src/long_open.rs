@@ -27,7 +27,7 @@ pub(crate) async fn keep(core: Arc<Core>) {
     loop {
         tokio::time::sleep(every).await;
         for file in core.files.all() {
-            if !file.is_changed() || file.dirty.is_clean() {
+            if file.is_saved() {
                 continue;
             }
             let core = Arc::clone(&core);

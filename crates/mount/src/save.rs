@@ -65,7 +65,7 @@ impl Core {
             .dirty
             .flush(ctx, durable)
             .map_err(|error| self.write_failed(node, &error))?;
-        if edit.is_none() && pending.wrote.is_none() && amend.is_none() {
+        if edit.is_none() && pending.wrote.is_none() && pending.set.is_none() && amend.is_none() {
             return Ok(());
         }
         let change = |entry: &mut pb::Entry| {
@@ -74,6 +74,9 @@ impl Core {
             }
             if pending.killed {
                 kill_suidgid(entry.attributes.get_or_insert_default());
+            }
+            if let Some(set) = &pending.set {
+                crate::entry::amend(entry, set, SystemTime::now(), &self.config);
             }
             amend.map_or(Ok(()), |amend| amend(entry))
         };

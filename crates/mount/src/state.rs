@@ -1,8 +1,8 @@
 //! What the operations and the follower share: the tree, and how it learns.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use context::Context;
 use filer::Stamped;
@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) claims: Claims,
     /// Directories whose times are not stored yet.
     pub(crate) touched: Mutex<HashSet<NodeId>>,
+    /// Files with attributes that wait for a save, and since when.
+    pub(crate) waiting: Mutex<HashMap<NodeId, Instant>>,
 }
 
 impl Core {
@@ -311,7 +313,7 @@ impl Core {
             attr.ctime = attr.ctime.max(touched);
         }
         if let Some(file) = self.files.find(node) {
-            file.cover(&mut attr);
+            file.cover(&mut attr, &self.config);
         }
         attr
     }

@@ -1,12 +1,15 @@
-//! Times of directories.
+//! Times of directories, and other attributes whose save may wait a moment.
 //!
 //! A directory's mtime and ctime change with every name that comes or goes in
 //! it. This mount shows that at once, and so does any other Riptide, which sees
 //! the events. The directory's entry is brought up to date a moment later, once
 //! for however many names: a save for each would double what a creation costs.
+//!
+//! So are the attributes of a file that stays open after they were set while what
+//! was written to it is not saved (`unsaved`).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use context::Context;
 use fuse::{Errno, NodeId};
@@ -14,7 +17,7 @@ use seaweed::{Entry, pb};
 
 use crate::state::Core;
 
-/// How long a directory's times may be behind in its entry.
+/// How long what waits may be behind in its entry.
 const LAG: Duration = Duration::from_secs(1);
 /// What one save may take.
 const BUDGET: Duration = Duration::from_secs(10);
@@ -74,15 +77,39 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Saves files that are still open and have attributes which no save has taken.
+    fn save_waiting(&self) {
+        let is_due = |_: &NodeId, since: &mut Instant| since.elapsed() >= LAG;
+        let due: Vec<(NodeId, Instant)> = self.waiting.lock().extract_if(is_due).collect();
+        let open = due
+            .into_iter()
+            .filter_map(|(node, _)| self.files.find(node));
+        // Most are closed by now, or saved for another reason.
+        for file in open.filter(|file| file.is_set()) {
+            let ctx = Context::background(BUDGET);
+            if let Err(error) = self.save(&ctx, file.node, Some(&file), false, None) {
+                // Who closes it is told, if it goes on failing.
+                tracing::debug!(%error, inode = file.node.0, "its attributes are not stored yet");
+                self.waiting.lock().insert(file.node, Instant::now());
+            }
+        }
+    }
+}
+
 /// Stores times now and then, for as long as the mount is there.
 pub(crate) async fn keep(core: Arc<Core>) {
     loop {
         tokio::time::sleep(LAG).await;
-        if core.touched.lock().is_empty() {
+        if core.touched.lock().is_empty() && core.waiting.lock().is_empty() {
             continue;
         }
         let core = Arc::clone(&core);
         // Questions to the filer block.
-        let _ = tokio::task::spawn_blocking(move || core.save_all_times()).await;
+        let save = move || {
+            core.save_all_times();
+            core.save_waiting();
+        };
+        let _ = tokio::task::spawn_blocking(save).await;
     }
 }

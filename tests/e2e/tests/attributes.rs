@@ -2,9 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt as _, fchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -303,4 +303,119 @@ fn a_read_is_remembered_by_all_when_it_is_wanted() {
     assert_eq!(mount.read("/f"), b"x");
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(accessed(&mount), first, "once a day is enough");
+}
+
+#[test]
+fn attributes_of_what_is_not_saved_wait_for_the_save_that_comes_with_close() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let mount = scene.mount(&[]);
+    let stored = |path: &str| scene.craft().lookup(path).unwrap();
+    let old = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let mut file = fs::File::create(mount.path("/f")).unwrap();
+    let mode = |mode| fs::Permissions::from_mode(mode);
+    file.write_all(b"bytes").unwrap();
+    file.set_modified(old).unwrap();
+    fchown(&file, Some(1234), Some(4321)).unwrap();
+    file.set_permissions(mode(0o4751)).unwrap();
+    let shown = |found: &fs::Metadata| {
+        let owner = (found.uid(), found.gid());
+        (found.mode(), owner, found.modified().unwrap(), found.len())
+    };
+    let wanted = (0o104_751, (1234, 4321), old, 5);
+    assert_eq!(shown(&file.metadata().unwrap()), wanted, "fstat");
+    let by_path = || fs::metadata(mount.path("/f")).unwrap();
+    assert_eq!(shown(&by_path()), wanted, "stat");
+    let changed = by_path().ctime();
+    assert!(changed > 1_000_000_000, "ctime is the time of the change");
+    let before = stored("/f").attributes.unwrap();
+    assert_eq!((before.uid, before.file_size), (0, 0), "one save, later");
+    drop(file);
+    let entry = stored("/f");
+    let after = entry.attributes.unwrap();
+    assert_eq!(
+        (after.file_mode & 0o7777, after.mtime),
+        (0o4751, 1_000_000_000)
+    );
+    assert_eq!((after.uid, after.gid, entry.chunks.len()), (1234, 4321, 1));
+    assert_eq!(shown(&by_path()), wanted, "after close");
+
+    // What is written afterwards is newer than a time that was set, and the rest stays.
+    let mut file = fs::File::create(mount.path("/g")).unwrap();
+    file.write_all(b"by").unwrap();
+    file.set_modified(old).unwrap();
+    file.set_permissions(mode(0o640)).unwrap();
+    file.write_all(b"tes").unwrap();
+    let found = file.metadata().unwrap();
+    assert!(found.modified().unwrap() > old, "written since");
+    assert_eq!(found.mode() & 0o7777, 0o640);
+    drop(file);
+    let after = stored("/g").attributes.unwrap();
+    assert!(after.mtime > 1_000_000_000);
+    assert_eq!(after.file_mode & 0o7777, 0o640);
+}
+
+#[test]
+fn attributes_wait_for_fsync_for_a_second_for_a_link_and_for_nothing_without_a_name() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let mount = scene.mount(&["-metadataFlushSeconds=0"]);
+    let other = scene.mount_at("other", &[]);
+    let mode_of = |path: &str| {
+        let entry = scene.craft().lookup(path).unwrap();
+        entry.attributes.unwrap().file_mode & 0o7777
+    };
+    let begin = |name: &str| {
+        let mut file = fs::File::create(mount.path(name)).unwrap();
+        file.write_all(b"bytes").unwrap();
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .unwrap();
+        file
+    };
+    let synced = begin("/synced");
+    synced.sync_all().unwrap();
+    assert_eq!(mode_of("/synced"), 0o600);
+
+    // It stays open, and nobody syncs it.
+    let kept = begin("/kept");
+    let patience = Duration::from_secs(10);
+    e2e::eventually("the other mount sees the mode", patience, || {
+        fs::metadata(other.path("/kept")).is_ok_and(|found| found.mode() & 0o7777 == 0o600)
+    });
+    assert_eq!(mode_of("/kept"), 0o600);
+
+    let linked = begin("/one");
+    fs::hard_link(mount.path("/one"), mount.path("/two")).unwrap();
+    assert_eq!((mode_of("/one"), mode_of("/two")), (0o600, 0o600));
+    (&linked).write_all(b" and more").unwrap();
+    fs::set_permissions(mount.path("/two"), fs::Permissions::from_mode(0o604)).unwrap();
+    let look = |name| fs::metadata(mount.path(name)).unwrap().mode() & 0o7777;
+    assert_eq!((look("/one"), look("/two")), (0o604, 0o604), "one inode");
+    drop(linked);
+    assert_eq!((mode_of("/one"), mode_of("/two")), (0o604, 0o604));
+
+    // The last name goes: its handle has it still, attributes included, before and after.
+    let gone = begin("/gone");
+    fs::remove_file(mount.path("/gone")).unwrap();
+    let mode = || gone.metadata().unwrap().mode() & 0o7777;
+    assert_eq!(mode(), 0o600);
+    gone.set_permissions(fs::Permissions::from_mode(0o611))
+        .unwrap();
+    gone.sync_all().unwrap();
+    assert_eq!(mode(), 0o611);
+    drop(gone);
+    assert!(scene.craft().lookup("/gone").is_none());
+
+    // It moves while they wait, and what another mount changes meanwhile stays.
+    let moved = begin("/old");
+    fs::rename(mount.path("/old"), mount.path("/new")).unwrap();
+    e2e::eventually("the other mount sees the name", patience, || {
+        other.path("/new").exists()
+    });
+    std::os::unix::fs::chown(other.path("/new"), Some(77), None).unwrap();
+    drop(moved);
+    assert_eq!(mode_of("/new"), 0o600);
+    let owner = scene.craft().lookup("/new").unwrap().attributes.unwrap();
+    assert_eq!((owner.uid, owner.file_size), (77, 5));
+    drop((synced, kept));
 }

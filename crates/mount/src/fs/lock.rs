@@ -118,7 +118,7 @@ impl Mount {
             return;
         };
         let file = &handle.file;
-        if !file.is_changed() || file.dirty.is_clean() {
+        if file.is_saved() {
             return;
         }
         let ctx = Context::background(SAVE);

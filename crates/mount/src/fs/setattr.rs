@@ -1,13 +1,15 @@
 //! Attributes: chmod, chown, utimens, truncate, and extended ones.
 
 use std::ffi::OsStr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use context::Context;
 use fuse::{Attr, Errno, NodeId, Request, SetAttr, SetTime};
 use seaweed::{Kind, pb};
 
 use crate::entry::{amend, remove_xattr, set_xattr, touch_ctime};
+use crate::files::File;
+use crate::save::stopped;
 
 use super::Mount;
 
@@ -55,6 +57,11 @@ impl Mount {
             return Ok(());
         }
         let file = core.files.find(node);
+        if let Some(file) = &file
+            && self.set_later(ctx, file, change, now)?
+        {
+            return Ok(());
+        }
         let change_it = |entry: &mut pb::Entry| {
             amend(entry, change, now, &core.config);
             Ok(())
@@ -66,12 +73,32 @@ impl Mount {
         Ok(())
     }
 
+    /// Keeps a change for the save of what was written, if something was.
+    fn set_later(
+        &self,
+        ctx: &Context<'_>,
+        file: &File,
+        change: &SetAttr,
+        now: SystemTime,
+    ) -> Result<bool, Errno> {
+        if !file.is_changed() {
+            return Ok(false);
+        }
+        let _turn = file.turn.take(ctx).map_err(stopped)?;
+        let later = file.set_later(change, now);
+        if later {
+            let mut waiting = self.core.waiting.lock();
+            waiting.entry(file.node).or_insert_with(Instant::now);
+        }
+        Ok(later)
+    }
+
     /// O_TRUNC and writes by others than root take setuid away.
     pub(super) fn take_suidgid(&self, ctx: &Context<'_>, node: NodeId) -> Result<(), Errno> {
         let held = {
             let tree = self.core.tree.read();
-            let entry = &tree.content(node).ok_or(Errno::ESTALE)?.entry;
-            entry.perm & 0o6000 != 0
+            let content = tree.content(node).ok_or(Errno::ESTALE)?;
+            self.core.attr_in(&tree, node, content).perm & 0o6000 != 0
         };
         if !held {
             return Ok(());

@@ -201,7 +201,7 @@ impl Mount {
 
     /// The last descriptor of a handle is closed: what no flush has saved is saved now.
     pub(super) fn save_released(&self, file: &File) {
-        if !file.is_changed() || file.dirty.is_clean() {
+        if file.is_saved() {
             return;
         }
         let ctx = Context::background(SAVE_BUDGET);
