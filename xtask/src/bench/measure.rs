@@ -90,7 +90,9 @@ pub(crate) fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant
     let variants = options.variants.iter().copied();
     variants
         .filter(|variant| match variant {
-            Variant::Stock | Variant::Riptide | Variant::RiptideUring => true,
+            Variant::Stock | Variant::Riptide => true,
+            // Nothing is written over io_uring.
+            Variant::RiptideUring => workload.kind == Kind::Read,
             Variant::StockReadAhead => workload.reads_ahead,
             Variant::RiptideShm | Variant::RiptideTcp | Variant::RiptideShmUring => workload.fabric,
         })

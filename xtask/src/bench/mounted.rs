@@ -132,6 +132,7 @@ impl Mounted {
         args.push(format!("-localSocket={}/mount.sock", root.display()).into());
         if let Some(transport) = variant.transport() {
             args.push(format!("-fuse.transport={transport}").into());
+            args.extend((transport == "uring").then(|| "-readOnly".into()));
         }
         if let Some(sidecar) = bench.sidecar(variant) {
             args.push("-rdma.enabled=true".into());

@@ -148,7 +148,7 @@ pub static KERNEL: Section = Section {
             .ours(),
         Flag::one_of("fuse.transport", &["auto", "uring", "dev"])
             .default("auto")
-            .help("How requests travel: uring through io_uring (Linux 6.14), dev through /dev/fuse, auto through io_uring if FUSE's module parameter enable_uring is on. With uring it need not be: root turns it on for the moment of mounting.")
+            .help("How requests travel: uring through io_uring (Linux 6.14), dev through /dev/fuse, auto through io_uring if FUSE's module parameter enable_uring is on. With uring it need not be: root turns it on for the moment of mounting. Only with -readOnly: otherwise auto is dev, and uring an error.")
             .ours(),
         Flag::int("fuse.maxThreads", 1, 4096)
             .default("256")

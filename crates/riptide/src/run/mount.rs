@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::mount::MountStats;
-use anyhow::Context as _;
-use fuse::{Errno, Session, SessionConfig, UnmountError, Unmounter};
+use anyhow::{Context as _, bail};
+use fuse::{Errno, Session, SessionConfig, Transport, UnmountError, Unmounter};
 
 use crate::assemble::{Assembled, KernelNumbers, Over, assemble};
 use crate::lifecycle::background::Detached;
@@ -65,7 +65,7 @@ fn serve(
     // Before there is a mount, so that who sees one can ask.
     let registry = Arc::clone(&assembled.registry);
     let server = StatsServer::start(runtime.handle(), registry, dir, options.metrics)?;
-    let config = session_config(options, assembled);
+    let config = session_config(options, assembled, transport(options)?);
     let session = Session::mount(dir, config, Arc::clone(&assembled.mount))
         .with_context(|| format!("mounting on {}", dir.display()))?;
     let unmounter = session.unmounter();
@@ -98,7 +98,25 @@ fn unmount(unmounter: &Unmounter, lazy: bool) -> io::Result<()> {
     })
 }
 
-fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfig {
+/// How requests may come. The kernel drops pages that were just written before the WRITE of them has
+/// arrived, if somebody asks it to or memory is short. In the queue of another CPU a READ of them
+/// overtakes the WRITE, brings the old bytes, and the kernel keeps those. On /dev/fuse both are in
+/// one line.
+fn transport(options: &MountOptions) -> anyhow::Result<Transport> {
+    match (options.kernel.transport, options.point.read_only) {
+        (Transport::Uring, false) => bail!(
+            "-fuse.transport=uring needs -readOnly: a read could overtake the write it has to follow"
+        ),
+        (Transport::Auto, false) => Ok(Transport::Device),
+        (transport, _) => Ok(transport),
+    }
+}
+
+fn session_config(
+    options: &MountOptions,
+    assembled: &Assembled,
+    transport: Transport,
+) -> SessionConfig {
     let stats = Arc::clone(&assembled.stats);
     SessionConfig {
         source: assembled.source.clone(),
@@ -110,7 +128,7 @@ fn session_config(options: &MountOptions, assembled: &Assembled) -> SessionConfi
         max_background: options.kernel.max_background,
         congestion_threshold: options.kernel.congestion_threshold,
         read_ahead_kb: options.kernel.read_ahead_kb,
-        transport: options.kernel.transport,
+        transport,
         max_threads: options.kernel.max_threads,
         async_dio: options.kernel.async_dio,
         remote_locks: options.data.shared_locks,
