@@ -24,6 +24,7 @@ const RUNTIME_THREADS: usize = 2;
 /// # Errors
 /// Whatever prevents the mount, naming the flag or the part that is to blame.
 pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
+    let transport = transport(options)?;
     check_fuse()?;
     check_cache_dir(&options.data, options.point.umask)?;
     let point = MountPoint::prepare(&options.point)?;
@@ -48,7 +49,8 @@ pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
     let Some(assembled) = runtime.block_on(assembling)? else {
         return Ok(());
     };
-    let served = serve(options, &point.dir, &assembled, signals, &runtime);
+    let config = session_config(options, &assembled, transport);
+    let served = serve(options, &point.dir, &assembled, config, signals, &runtime);
     assembled.mount.close();
     // Questions under way have nobody left to answer to.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -59,13 +61,13 @@ fn serve(
     options: &MountOptions,
     dir: &Path,
     assembled: &Assembled,
+    config: SessionConfig,
     signals: Signals,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<()> {
     // Before there is a mount, so that who sees one can ask.
     let registry = Arc::clone(&assembled.registry);
     let server = StatsServer::start(runtime.handle(), registry, dir, options.metrics)?;
-    let config = session_config(options, assembled, transport(options)?);
     let session = Session::mount(dir, config, Arc::clone(&assembled.mount))
         .with_context(|| format!("mounting on {}", dir.display()))?;
     let unmounter = session.unmounter();

@@ -64,10 +64,10 @@ fn fuse() -> Finding {
 fn uring() -> Finding {
     const ABOUT: &str = "FUSE io_uring";
     match word("/sys/module/fuse/parameters/enable_uring").as_deref() {
-        Some("Y" | "1") => Finding::ok(ABOUT, "offered: -fuse.transport=auto takes it"),
+        Some("Y" | "1") => Finding::ok(ABOUT, "offered: mounts with -readOnly take it"),
         Some(_) => Finding::ok(
             ABOUT,
-            "possible, but turned off: /dev/fuse is used. -fuse.transport=uring turns it on for its own mount",
+            "possible, but turned off: /dev/fuse is used. -readOnly -fuse.transport=uring turns it on for its own mount",
         ),
         None => Finding::ok(ABOUT, "not there (Linux 6.14 has it): /dev/fuse is used"),
     }
