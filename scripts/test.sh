@@ -6,11 +6,23 @@ cd "$(dirname "$0")/.."
 
 scripts/setup.sh --tests
 
+# needs FOLDER GIB WHAT: ends here with a clear word, not an hour later with many unclear ones.
+needs() {
+    local free
+    free=$(df --output=avail --block-size=1G "$1" | tail -n 1)
+    ((free >= $2)) || {
+        printf 'test: %s has %d GiB free, %s needs %d GiB\n' "$1" "$free" "$3" "$2" >&2
+        exit 1
+    }
+}
+[[ -d ${CARGO_TARGET_DIR:-target}/debug ]] || needs . 12 'a build of all tests'
+
 # One build for all: the end-to-end tests run this `riptide`.
 cargo build --workspace --bins --tests
 RIPTIDE_BIN=${RIPTIDE_BIN:-${CARGO_TARGET_DIR:-target}/debug/riptide}
 RIPTIDE_BIN=$(realpath "$RIPTIDE_BIN")
 export RIPTIDE_BIN
+needs "${TMPDIR:-/tmp}" 8 'what the tests store'
 
 # How long to fuzz besides; .ci/run says so.
 FUZZ_SECONDS=${RIPTIDE_FUZZ_SECONDS:-}

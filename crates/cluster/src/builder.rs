@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::running::{Cluster, Parts};
+use crate::scratch::Scratch;
 use crate::security::Protection;
 use crate::{Certificates, Http, PortPair, Process, Spec, free_port_pair, weed};
 
@@ -121,9 +122,7 @@ impl Builder {
     /// When there is no `weed`, or a server does not come up; its log is part of the text.
     pub fn start(self) -> Result<Cluster> {
         let weed = weed()?;
-        let root = tempfile::Builder::new()
-            .prefix("riptide-cluster-")
-            .tempdir()?;
+        let root = Scratch::new()?;
         let home = root.path().join("home");
         fs::create_dir(&home)?;
         let certificates = self.write_security(&home)?;

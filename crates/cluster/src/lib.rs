@@ -30,6 +30,7 @@ mod ports;
 mod process;
 mod ready;
 mod running;
+mod scratch;
 mod security;
 mod stock;
 

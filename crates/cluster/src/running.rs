@@ -5,9 +5,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::http::encode_path;
+use crate::scratch::Scratch;
 use crate::{Builder, Certificates, Http, PortPair, Process, Response, StockMount};
 
 /// A running SeaweedFS; stopped and removed when dropped.
@@ -21,12 +21,12 @@ pub struct Cluster {
     certificates: Option<Certificates>,
     weed: PathBuf,
     home: PathBuf,
-    root: TempDir,
+    root: Scratch,
 }
 
 /// What a [`Builder`] hands over.
 pub(crate) struct Parts {
-    pub(crate) root: TempDir,
+    pub(crate) root: Scratch,
     pub(crate) home: PathBuf,
     pub(crate) weed: PathBuf,
     pub(crate) certificates: Option<Certificates>,
