@@ -219,6 +219,7 @@ fn upload(
         },
         write_key: security.write_key.clone(),
         fabric,
+        uploads: options.data.concurrent_writers,
     };
     Ok(FilerUpload::new(filer.clone(), runtime, config))
 }

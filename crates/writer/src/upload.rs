@@ -14,12 +14,14 @@ mod assign;
 mod encode;
 mod full;
 mod rules;
+mod sums;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use context::{Context, Stopped};
 use fabric::http::{Access, Form, HttpStore, Place, StoreConfig, StoreError};
 use fabric::{FabricRoute, TieredStore};
@@ -32,6 +34,7 @@ use crate::WriteError;
 use assign::{Assigner, Assignment, Ticket};
 use encode::Encoded;
 use full::{Doubt, Fullness, Refusals};
+use sums::Sums;
 
 /// Stores chunks. Blocking; called from many threads at once.
 pub trait Upload: Send + Sync {
@@ -44,7 +47,7 @@ pub trait Upload: Send + Sync {
         &self,
         ctx: &Context<'_>,
         path: &str,
-        data: &[u8],
+        data: &Bytes,
         durable: bool,
     ) -> Result<FileChunk, WriteError>;
 
@@ -85,6 +88,8 @@ pub struct UploadConfig {
     pub write_key: Option<SigningKey>,
     /// The fabric, where chunks go over it.
     pub fabric: Option<Fabric>,
+    /// How many chunks may be stored at once.
+    pub uploads: usize,
 }
 
 /// The fabric, for chunks.
@@ -104,6 +109,7 @@ pub struct FilerUpload {
     assigner: Assigner,
     full: Arc<Fullness>,
     store: Arc<TieredStore>,
+    sums: Sums,
     /// The newest assignment of each volume that was written to.
     volumes: Mutex<HashMap<u32, Arc<Assignment>>>,
     syncs: AtomicU64,
@@ -140,6 +146,7 @@ impl FilerUpload {
             runtime,
             full,
             store: Arc::new(store),
+            sums: Sums::new(config.uploads),
             filer,
             config,
             volumes: Mutex::default(),
@@ -258,10 +265,11 @@ impl Upload for FilerUpload {
         &self,
         ctx: &Context<'_>,
         path: &str,
-        data: &[u8],
+        data: &Bytes,
         durable: bool,
     ) -> Result<FileChunk, WriteError> {
         let encoded = encode::encode(data, path, self.filer.configuration().cipher)?;
+        let storing = self.sums.storing(data.len());
         let began = Instant::now();
         let mut pause = PAUSE_MIN;
         let mut last = None;
@@ -275,7 +283,8 @@ impl Upload for FilerUpload {
                             Ok(()) => {
                                 self.remember(&ticket);
                                 self.full.stored();
-                                return Ok(encoded.chunk(ticket.id(), data));
+                                let sum = encoded.tells_its_sum().then(|| storing.sum(data));
+                                return Ok(encoded.chunk(ticket.id(), data.len(), sum));
                             }
                             Err(StoreError::Stopped(stopped)) => {
                                 return Err(why(stopped, last));
@@ -382,7 +391,7 @@ impl<T: Upload + ?Sized> Upload for Arc<T> {
         &self,
         ctx: &Context<'_>,
         path: &str,
-        data: &[u8],
+        data: &Bytes,
         durable: bool,
     ) -> Result<FileChunk, WriteError> {
         (**self).upload(ctx, path, data, durable)

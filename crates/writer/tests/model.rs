@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use context::Context;
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -32,7 +33,7 @@ impl Upload for Memory {
         &self,
         _ctx: &Context<'_>,
         _path: &str,
-        data: &[u8],
+        data: &Bytes,
         durable: bool,
     ) -> Result<FileChunk, WriteError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -163,7 +163,7 @@ impl Shared {
         let stored = self
             .writer
             .upload
-            .upload(ctx, &path, &bytes[..len], durable)?;
+            .upload(ctx, &path, &bytes.slice(..len), durable)?;
         self.writer.stats.chunks.inc();
         Ok(Some(FileChunk {
             // Writes beyond `i64::MAX` are refused.

@@ -9,10 +9,10 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use md5::{Digest as _, Md5};
 use seaweed::pb::FileChunk;
 use seaweed::{CipherKey, FileId};
 
+use super::sums::Sum;
 use crate::WriteError;
 
 /// Less than this is not tried when the name says nothing.
@@ -71,18 +71,19 @@ impl Encoded<'_> {
         self.gzip && self.key.is_none()
     }
 
-    /// What the entry says of it.
-    pub(super) fn chunk(&self, id: FileId, clear: &[u8]) -> FileChunk {
-        let e_tag = match self.key {
-            Some(_) => String::new(),
-            None => STANDARD.encode(Md5::digest(clear)),
-        };
+    /// Whether the entry names the MD5 of its clear bytes; what is encrypted is not told.
+    pub(super) fn tells_its_sum(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// What the entry says of it, and of the `len` clear bytes that it was.
+    pub(super) fn chunk(&self, id: FileId, len: usize, sum: Option<Sum>) -> FileChunk {
         let key = self.key.as_ref().map(|key| key.as_bytes().to_vec());
         FileChunk {
             file_id: id.to_string(),
             fid: Some(id.into()),
-            size: clear.len() as u64,
-            e_tag,
+            size: len as u64,
+            e_tag: sum.map(|sum| STANDARD.encode(sum)).unwrap_or_default(),
             is_compressed: self.gzip,
             cipher_key: key.unwrap_or_default().into(),
             ..FileChunk::default()
@@ -158,7 +159,8 @@ mod tests {
         };
         for cipher in [false, true] {
             let encoded = encode(&text, "/a/b", cipher).unwrap();
-            let chunk = encoded.chunk(id, &text);
+            let sum = encoded.tells_its_sum().then_some([7; 16]);
+            let chunk = encoded.chunk(id, text.len(), sum);
             assert!(chunk.is_compressed);
             assert_eq!(chunk.size, text.len() as u64);
             assert_eq!(chunk.cipher_key.is_empty(), !cipher);
