@@ -13,6 +13,7 @@ mod answer;
 mod body;
 mod config;
 mod connection;
+mod eager;
 mod exchange;
 mod fetch;
 mod head;

@@ -4,6 +4,7 @@
 //! room for a head and a small body, so that a 4 KiB read needs only one; of a large body it
 //! takes only what comes along with the head, and the rest bypasses the buffer.
 
+use super::eager::Waiting;
 use super::head::{Head, HeadError, MAX_HEAD, Parsed, parse_head};
 use super::wait::{Halt, Watch};
 use super::wire::Wire;
@@ -44,12 +45,13 @@ impl Connection {
     /// expecting `body` bytes after it.
     ///
     /// A server that refuses a large body may answer and close amid it: the answer says more
-    /// than that it closed.
+    /// than that it closed. With `waiting` it may look for the answer before it sleeps.
     pub(crate) fn exchange(
         &mut self,
         request: &[&[u8]],
         body: u64,
         watch: &Watch<'_>,
+        waiting: Option<&Waiting<'_>>,
     ) -> Result<Head, Halt> {
         debug_assert_eq!(self.start, self.end, "the previous body was not consumed");
         (self.start, self.end, self.received) = (0, 0, 0);
@@ -60,7 +62,7 @@ impl Connection {
                     patience: REFUSAL.min(watch.patience),
                     ..*watch
                 };
-                return match self.head(body, &watch) {
+                return match self.head(body, &watch, None) {
                     Ok(head) => Ok(Head {
                         keep_alive: false,
                         ..head
@@ -70,11 +72,16 @@ impl Connection {
             }
             Err(halt) => return Err(halt),
         }
-        self.head(body, watch)
+        self.head(body, watch, waiting)
     }
 
-    fn head(&mut self, body: u64, watch: &Watch<'_>) -> Result<Head, Halt> {
-        self.wire.expect_answer(watch)?;
+    fn head(
+        &mut self,
+        body: u64,
+        watch: &Watch<'_>,
+        waiting: Option<&Waiting<'_>>,
+    ) -> Result<Head, Halt> {
+        self.wire.expect_answer(watch, waiting)?;
         let body = usize::try_from(body).unwrap_or(usize::MAX);
         let room = USUAL_HEAD + if body <= SMALL_BODY { body } else { 0 };
         let mut interim = 0;

@@ -10,6 +10,7 @@ use seaweed::jwt::SigningKey;
 use super::answer::{Job, Miss, accept};
 use super::body::Body;
 use super::connection::Connection;
+use super::eager::Eager;
 use super::head::{Framing, Head};
 use super::pool::{Server, Servers};
 use super::request::{Ask, Extent, Target, format, split_url};
@@ -31,6 +32,7 @@ pub(crate) struct Client {
     /// Mints tokens for the servers asked.
     pub(crate) key: Option<SigningKey>,
     pub(crate) through_filer: bool,
+    pub(crate) eager: Eager,
 }
 
 impl Client {
@@ -89,9 +91,9 @@ impl Client {
         let mint = |key: &SigningKey| key.mint(ask.needle, SystemTime::now());
         let token = self.key.as_ref().map(mint);
         let request = format(target, &server.address, ask, token.as_deref());
-        let expected = match ask.extent {
-            Extent::Range { len, .. } => len,
-            Extent::Whole => u64::MAX,
+        let expected = match job {
+            Job::Range { dst, .. } => dst.len() as u64,
+            Job::Whole { to, .. } => to.likely().unwrap_or(u64::MAX),
         };
         let (mut connection, head) = self.converse(watch, server, &[&request], expected)?;
         if head.framing == Framing::Chunked {
@@ -115,10 +117,12 @@ impl Client {
         request: &[&[u8]],
         expected: u64,
     ) -> Result<(Connection, Head), Halt> {
+        let bytes: usize = request.iter().map(|part| part.len()).sum();
+        let waiting = self.eager.begin(&server.credit, bytes as u64, expected);
         if let Some(mut kept) = self.servers.checkout(server) {
             self.stats.requests.inc();
             self.stats.reused.inc();
-            match kept.exchange(request, expected, watch) {
+            match kept.exchange(request, expected, watch, Some(&waiting)) {
                 Ok(head) => return Ok((kept, head)),
                 Err(Halt::Broken(_)) if !kept.was_answered() => {
                     // Its siblings are most likely dead as well.
@@ -130,7 +134,7 @@ impl Client {
         }
         let mut fresh = self.connect(watch, server)?;
         self.stats.requests.inc();
-        let head = fresh.exchange(request, expected, watch)?;
+        let head = fresh.exchange(request, expected, watch, None)?;
         Ok((fresh, head))
     }
 

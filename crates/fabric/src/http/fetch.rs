@@ -55,7 +55,7 @@ pub fn fetch(
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
-    let head = connection.exchange(&[request.as_bytes()], limit as u64, &watch)?;
+    let head = connection.exchange(&[request.as_bytes()], limit as u64, &watch, None)?;
     if head.status != 200 {
         return Err(FetchError::Status(head.status));
     }

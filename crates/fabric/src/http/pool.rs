@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::connection::Connection;
+use super::eager::Credit;
 use super::resolve::Resolver;
 
 /// How long a server that failed is asked only after all others.
@@ -34,6 +35,8 @@ pub(crate) struct Servers {
 pub(crate) struct Server {
     pub(crate) address: Arc<str>,
     pub(crate) resolver: Resolver,
+    /// Whether looking for its answers pays.
+    pub(crate) credit: Credit,
     idle: Mutex<Vec<Idle>>,
     /// Milliseconds since the epoch; 0 while nothing is held against it.
     suspect_until_ms: AtomicU64,
@@ -158,6 +161,7 @@ impl Server {
         Self {
             resolver: Resolver::new(address.clone()),
             address,
+            credit: Credit::default(),
             idle: Mutex::default(),
             suspect_until_ms: AtomicU64::new(0),
         }

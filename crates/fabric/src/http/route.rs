@@ -8,6 +8,7 @@ use seaweed::FileId;
 
 use super::answer::Job;
 use super::config::{Access, HttpConfig};
+use super::eager::Eager;
 use super::exchange::Client;
 use super::pool::Servers;
 use super::retry::{Backoff, Turns};
@@ -33,6 +34,7 @@ impl HttpRoute {
         let client = Client {
             key: key.clone(),
             through_filer,
+            eager: Eager::default(),
             servers: Servers::new(config.idle_connections, config.idle_time),
             stats,
             tls: config.tls.clone(),

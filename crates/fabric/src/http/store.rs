@@ -20,6 +20,7 @@ use rustls::ClientConfig;
 use seaweed::FileId;
 
 use super::body::Body;
+use super::eager::Eager;
 use super::exchange::Client;
 use super::head::Head;
 use super::pool::{Server, Servers};
@@ -162,6 +163,7 @@ impl HttpStore {
             client: Client {
                 key: None,
                 through_filer: false,
+                eager: Eager::default(),
                 servers: Servers::new(config.idle_connections, config.idle_time),
                 stats: Arc::new(HttpStats::new()),
                 tls: config.tls,

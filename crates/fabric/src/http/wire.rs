@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use context::{Interrupt, Stopped};
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect,
@@ -15,6 +15,7 @@ use rustix::net::{
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
+use super::eager::Waiting;
 use super::wait::{Halt, Watch};
 
 /// What a connection is made of.
@@ -203,12 +204,22 @@ impl Wire {
     }
 
     /// Waits for an answer, when a look would surely come too early.
-    pub(crate) fn expect_answer(&self, watch: &Watch<'_>) -> Result<(), Halt> {
+    pub(crate) fn expect_answer(
+        &self,
+        watch: &Watch<'_>,
+        waiting: Option<&Waiting<'_>>,
+    ) -> Result<(), Halt> {
         match self.tls {
             // Its next bytes may have been decrypted already.
             Some(_) => Ok(()),
+            None if waiting.is_some_and(|waiting| waiting.look(|| self.is_readable())) => Ok(()),
             None => self.wait_readable(watch),
         }
+    }
+
+    fn is_readable(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     fn wait_readable(&self, watch: &Watch<'_>) -> Result<(), Halt> {

@@ -64,7 +64,7 @@ proptest! {
         });
         let watch = Watch { ctx: Context::background(PATIENCE), patience: PATIENCE };
         let mut connection = Connection::new(Wire::over(ours.into()));
-        let head = connection.exchange(&[b"GET / HTTP/1.1\r\n\r\n"], 100, &watch).unwrap();
+        let head = connection.exchange(&[b"GET / HTTP/1.1\r\n\r\n"], 100, &watch, None).unwrap();
         let mut body = Body::new(&mut connection, head.framing, watch);
         let mut got = Vec::new();
         for size in pieces.iter().cycle() {
