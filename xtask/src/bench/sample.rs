@@ -58,7 +58,7 @@ impl Sample<'_> {
         let sent = written(sender)?;
         let clocks = self.clocks()?;
         let big = self.bench.tree.big();
-        let done = random(&self.root(), big, 1, self.operations, self.round)?;
+        let done = random(&self.root(), big, Caching::Direct, 1, self.operations, self.round)?;
         let cost = self.cost_since(clocks)?;
         let sent = written(sender)? - sent;
         let reads = done.count() as f64;
@@ -75,7 +75,7 @@ impl Sample<'_> {
         let clocks = self.clocks()?;
         let big = self.bench.tree.big();
         let each = self.operations / 4;
-        let done = random(&self.root(), big, READERS, each, self.round)?;
+        let done = random(&self.root(), big, Caching::Direct, READERS, each, self.round)?;
         let cost = self.cost_since(clocks)?;
         Ok(vec![
             done.per_second(),
