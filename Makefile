@@ -1,7 +1,7 @@
 # Thin names for what scripts/ and xtask/ do. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rdma conformance bench lint fuzz clean
+.PHONY: help setup demo test test-rdma conformance bench bench-check lint fuzz clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,11 @@ conformance: ## Runs pjdfstest, fsx, applications, faults and random operations 
 	@scripts/conformance.sh
 
 bench: setup ## Measures side by side with the stock mount
-	@cargo xtask bench $(ARGS)
+	@cargo xtask bench $(or $(ARGS),--report docs/bench/$(shell date -u +%F))
+
+bench-check: ## Counts the instructions of the hot paths; fails when one has 5 % more than committed
+	@scripts/setup.sh --counts
+	@cargo run --quiet --release --package hotpaths -- $(ARGS)
 
 lint: ## fmt, clippy, docs, shellcheck and cargo-deny, all without a warning
 	@scripts/lint.sh

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing Riptide needs and is not there yet: system
 # packages by apt, and into .tools, which git ignores, the SeaweedFS binary and the POSIX test
-# suite. With `--tests` also an older SeaweedFS, which only one test needs.
+# suite. With `--tests` also an older SeaweedFS, which only one test needs; with `--counts` valgrind
+# and nothing else, for `make bench-check`.
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,8 +46,7 @@ missing_packages() {
 }
 
 install_packages() {
-    local packages
-    mapfile -t packages < <(missing_packages)
+    local packages=("$@")
     ((${#packages[@]} == 0)) && return
     has apt-get || die "please install: ${packages[*]} (this is no Debian or Ubuntu, so by hand)"
     [[ $EUID -eq 0 ]] || die "please run: sudo apt-get install -y ${packages[*]}"
@@ -109,7 +109,12 @@ check_machine() {
     fi
 }
 
-install_packages
+if [[ ${1:-} == --counts ]]; then
+    has valgrind || install_packages valgrind
+    exit
+fi
+mapfile -t packages < <(missing_packages)
+install_packages "${packages[@]}"
 install_weed
 [[ ${1:-} == --tests ]] && install_weed_with_rdma
 check_machine

@@ -8,21 +8,25 @@
 //! machine does hits them alike; the table shows medians over the rounds.
 //! docs/BENCHMARKING.md has the method and what not to conclude from it.
 
+mod bars;
 mod binary;
 mod cost;
 mod machine;
 mod measure;
 mod mounted;
 mod options;
+mod page;
 mod report;
 mod sample;
 mod session;
 mod setup;
 mod sidecar;
+mod verdict;
 mod workload;
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -47,16 +51,37 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
     let results = measure::all(&bench, &options)?;
     let report = Report::new(machine.at_end(), &options, &results);
     println!("{}", report.text());
+    let run = report.json();
     if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report.json())?;
-        fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
+        write(path, &serde_json::to_string_pretty(&run)?)?;
     }
-    if let Some(path) = &options.markdown {
-        fs::write(path, report.markdown()).with_context(|| format!("write {}", path.display()))?;
-    }
+    let (markdown, page) = options.report_files();
+    write(&markdown, &report.markdown())?;
+    write(&page, &page::render(&run))?;
+    println!("\nWritten to {} and {}", markdown.display(), page.display());
     match report.missed() {
         0 => Ok(()),
         _ if !options.check => Ok(()),
         missed => bail!("{missed} bars are not met"),
     }
+}
+
+/// Prints the page of a run whose JSON was kept: the file that the word after `cargo xtask page` names.
+///
+/// # Errors
+/// When it cannot be read, or is no JSON.
+pub(crate) fn page(mut args: impl Iterator<Item = OsString>) -> Result<()> {
+    let path = args.next().context("usage: cargo xtask page RUN.json")?;
+    let path = Path::new(&path);
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let run = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    print!("{}", page::render(&run));
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }

@@ -1,4 +1,5 @@
-//! What `make` does beyond cargo: `cargo xtask demo`, `cargo xtask bench`.
+//! What `make` does beyond cargo: `cargo xtask demo`, `cargo xtask bench`, and a page of
+//! a run that was kept.
 
 mod bench;
 mod demo;
@@ -13,6 +14,7 @@ fn main() -> Result<()> {
     match task.to_str() {
         Some("demo") => demo::run(words),
         Some("bench") => bench::run(words),
-        _ => bail!("usage: cargo xtask demo [--keep] | bench [--help]"),
+        Some("page") => bench::page(words),
+        _ => bail!("usage: cargo xtask demo [--keep] | bench [--help] | page RUN.json"),
     }
 }

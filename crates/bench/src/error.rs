@@ -57,6 +57,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file could not be opened with O_DIRECT because its file system has none.
+    #[must_use]
+    pub fn is_direct_refused(&self) -> bool {
+        let Self::Io { what, source, .. } = self else {
+            return false;
+        };
+        *what == OPEN_DIRECT && source.raw_os_error() == Some(libc::EINVAL)
+    }
+
     /// Wraps the error of a system call on a file; for `map_err`.
     pub(crate) fn io<E: Into<io::Error>>(
         what: &'static str,
@@ -67,5 +76,22 @@ impl Error {
             path: path.to_owned(),
             source: source.into(),
         }
+    }
+}
+
+/// What was tried when a file could not be opened around the page cache.
+pub(crate) const OPEN_DIRECT: &str = "open with O_DIRECT";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_system_without_direct_reads_refuses_them() {
+        let error =
+            |what, errno| Error::io(what, Path::new("/a"))(io::Error::from_raw_os_error(errno));
+        assert!(error(OPEN_DIRECT, libc::EINVAL).is_direct_refused());
+        assert!(!error(OPEN_DIRECT, libc::EACCES).is_direct_refused());
+        assert!(!error("open", libc::EINVAL).is_direct_refused());
     }
 }

@@ -1,7 +1,7 @@
 //! Names and attributes: a walk, a `stat` of everything, and single questions
 //! that the kernel may not answer by itself.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,37 @@ use crate::{Error, File, Latencies};
 /// # Errors
 /// When a folder cannot be read, or the number differs.
 pub fn walk(dir: &Path, expected: usize) -> Result<Duration, Error> {
+    each_below(dir, expected, |entry| {
+        // The type comes with the name: no `stat` is made.
+        let kind = entry.file_type();
+        Ok(kind.map_err(Error::io("list", dir))?.is_dir())
+    })
+}
+
+/// The same with a `stat` of each entry as it is found, as `find -ls` and `ls -lR` do.
+///
+/// # Errors
+/// When something cannot be read, or the number differs.
+pub fn walk_and_stat(dir: &Path, expected: usize) -> Result<Duration, Error> {
+    each_below(dir, expected, |entry| {
+        let found = entry.metadata();
+        Ok(found.map_err(Error::io("stat", &entry.path()))?.is_dir())
+    })
+}
+
+/// Goes through all that is below `dir`, and into what `is_folder` says is a folder.
+fn each_below(
+    dir: &Path,
+    expected: usize,
+    is_folder: impl Fn(&DirEntry) -> Result<bool, Error>,
+) -> Result<Duration, Error> {
     let start = Instant::now();
     let (mut pending, mut found) = (vec![dir.to_owned()], 0);
     while let Some(dir) = pending.pop() {
         for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
             let entry = entry.map_err(Error::io("list", &dir))?;
             found += 1;
-            // The type comes with the name: no `stat` is made.
-            let kind = entry.file_type().map_err(Error::io("list", &dir))?;
-            if kind.is_dir() {
+            if is_folder(&entry)? {
                 pending.push(entry.path());
             }
         }
@@ -134,6 +156,7 @@ mod tests {
         let (dir, tree) = written(8, 60);
         let many = dir.path().join(MANY);
         walk(&many, tree.entries()).unwrap();
+        walk_and_stat(&many, tree.entries()).unwrap();
         assert!(matches!(
             walk(&many, tree.entries() + 1),
             Err(Error::WrongCount { .. })

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use crate::error::OPEN_DIRECT;
 use crate::{Caching, Error, Pattern};
 
 /// The plan of a folder.
@@ -103,15 +104,15 @@ impl File {
 
     pub(crate) fn open(&self, root: &Path, caching: Caching) -> Result<Handle, Error> {
         let path = root.join(&self.path);
-        let flags = match caching {
-            Caching::Buffered => OFlags::empty(),
-            Caching::Direct => OFlags::DIRECT,
+        let (what, flags) = match caching {
+            Caching::Buffered => ("open", OFlags::empty()),
+            Caching::Direct => (OPEN_DIRECT, OFlags::DIRECT),
         };
         Handle::options()
             .read(true)
             .custom_flags(flags.bits().cast_signed())
             .open(&path)
-            .map_err(Error::io("open", &path))
+            .map_err(Error::io(what, &path))
     }
 
     /// Fills `bytes` from `offset`, however many reads it takes.

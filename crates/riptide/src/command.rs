@@ -86,6 +86,19 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         sections: &[&PING],
     },
     Subcommand {
+        name: "bench",
+        about: "Measure a folder, or what FUSE itself costs",
+        details: "Runs workloads on DIR, whatever is mounted there, and prints a table: throughput, latencies, names and \
+                  attributes. What it reads it has written before, into a folder of its own in DIR that is removed \
+                  afterwards, and every byte is compared. Its own pages are dropped from the kernel before each \
+                  workload, what a mount keeps is not: for cold numbers use -keep, mount anew and give the folder \
+                  that was kept as DIR, which needs no right to write. With -null it measures a mount that answers \
+                  from memory, the floor on this machine.",
+        words: &["[DIR]"],
+        usage: "[-write] [-null] [flags]",
+        sections: &[&BENCH],
+    },
+    Subcommand {
         name: "needle",
         about: "Look into volume files, without any server",
         details: "get writes the bytes of a needle out, stat says what is known of a needle or of the volumes in a folder, \
@@ -183,6 +196,43 @@ static PING: Section = Section {
     ],
 };
 
+static BENCH: Section = Section {
+    title: "Flags",
+    flags: &[
+        Flag::switch("write")
+            .help("Measure writing as well; what was written is read back and compared.")
+            .ours(),
+        Flag::int("sizeMB", 0, 16_384)
+            .help("MiB of the large file; 0 for 256, or as large as it is in a tree that was kept.")
+            .ours(),
+        Flag::int("files", 0, 100_000)
+            .help("Small files with content, among four times as many entries; 0 for 1000, or what a tree that was kept has.")
+            .ours(),
+        Flag::int("count", 1, 10_000_000)
+            .default("2000")
+            .help("Operations of each latency; each of 16 parallel readers makes a quarter.")
+            .ours(),
+        Flag::int("rounds", 1, 100)
+            .default("3")
+            .help("Repetitions of everything.")
+            .ours(),
+        Flag::switch("keep")
+            .help("Leave the tree and say where it is.")
+            .ours(),
+        Flag::switch("json").help("Print JSON.").ours(),
+        Flag::switch("null")
+            .help("Measure a mount that answers from memory, on a folder of its own.")
+            .ours(),
+        Flag::folder("serve")
+            .help("With -null: mount it on this folder for other programs to measure, until it is unmounted or Ctrl-C.")
+            .ours(),
+        Flag::one_of("fuse.transport", &["auto", "uring", "dev"])
+            .default("auto")
+            .help("With -null: how requests travel, as in riptide mount -readOnly.")
+            .ours(),
+    ],
+};
+
 static DEV: Section = Section {
     title: "Flags",
     flags: &[
@@ -253,7 +303,7 @@ fn clap_subcommand(subcommand: &Subcommand) -> Command {
         .args(subcommand.words.iter().enumerate().map(|(at, word)| {
             let arg = Arg::new(*word).index(at + 1);
             arg.value_parser(value_parser!(std::ffi::OsString))
-                .value_hint(if *word == "DIR" {
+                .value_hint(if word.trim_matches(['[', ']']) == "DIR" {
                     ValueHint::DirPath
                 } else {
                     ValueHint::Other
@@ -310,6 +360,7 @@ mod tests {
                 "umount",
                 "stats",
                 "ping",
+                "bench",
                 "needle",
                 "doctor",
                 "dev",

@@ -12,8 +12,8 @@ use crate::flags::error::nearest;
 use crate::flags::values::Warning;
 use crate::flags::{FlagError, Kind, Section, Values, flags, options_file, rewrite, toml_file};
 use crate::options::{
-    BackgroundOptions, LogOptions, MountOptions, PingOptions, doctor_options, needle_options,
-    sidecar_config,
+    BackgroundOptions, BenchOptions, LogOptions, MountOptions, PingOptions, doctor_options,
+    needle_options, sidecar_config,
 };
 use crate::run::{DoctorOptions, NeedleOptions};
 
@@ -59,6 +59,8 @@ pub enum Action {
     },
     /// `ping`.
     Ping(PingOptions),
+    /// `bench`.
+    Bench(BenchOptions),
     /// `dev`.
     Dev {
         /// The mount point; a temporary one when there is none.
@@ -166,6 +168,12 @@ impl Action {
                 word(matches, "HOST:PORT")?,
                 matches
                     .get_one::<OsString>("[FILEID]")
+                    .map(OsString::as_os_str),
+                values,
+            )?),
+            "bench" => Self::Bench(BenchOptions::new(
+                matches
+                    .get_one::<OsString>("[DIR]")
                     .map(OsString::as_os_str),
                 values,
             )?),

@@ -6,6 +6,7 @@
 //! [`lifecycle`](crate::lifecycle), right before it matters.
 
 mod background;
+mod bench;
 mod ping;
 mod read;
 mod sidecar;
@@ -21,6 +22,7 @@ use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
 pub use background::BackgroundOptions;
+pub use bench::{BenchOptions, BenchPlace};
 pub use ping::PingOptions;
 pub use sidecar::{doctor_options, needle_options, sidecar_config};
 

@@ -1,5 +1,6 @@
 //! One module a subcommand, and what picks among them.
 
+mod bench;
 mod dev;
 mod doctor;
 mod fuse;
@@ -86,6 +87,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Action::Umount { dir, lazy } => umount::run(&dir, lazy),
         Action::Stats { dir, json, once } => stats::run(&dir, json, once),
         Action::Ping(options) => ping::run(&options),
+        Action::Bench(options) => bench::run(&options),
         Action::Dev { dir, files } => dev::run(dir, files),
         Action::Completions(shell) => print(&help::completions(shell)),
         Action::Man => print(help::man_page().as_bytes()),

@@ -4,6 +4,7 @@
 mod accelerated;
 mod applications;
 mod attributes;
+mod bench;
 mod configure;
 mod conformance;
 mod copying;

@@ -21,11 +21,19 @@ pub(crate) struct Programs {
 impl Programs {
     /// Finds `weed`, and `riptide` where `$RIPTIDE_BIN` says, or builds it.
     pub(crate) fn find(options: &Options) -> Result<Self> {
-        let wanted = options.variants.iter().any(|variant| variant.is_ours());
+        let wanted = options.variants.iter().any(|variant| variant.is_riptide());
         Ok(Self {
             weed: cluster::weed()?,
             riptide: if wanted { Some(riptide()?) } else { None },
         })
+    }
+}
+
+impl Programs {
+    /// Ours.
+    pub(crate) fn riptide(&self) -> Result<PathBuf> {
+        let program = self.riptide.clone();
+        program.context("there is no riptide program")
     }
 }
 

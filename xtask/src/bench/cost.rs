@@ -10,7 +10,7 @@ use bench::usage::cpu_time;
 /// A reading of all clocks, then the difference to a second one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
-    /// The process of the mount.
+    /// The process of the mount; nothing where there is none.
     pub(crate) mount: Duration,
     /// This process: the reader, with the checks it makes.
     pub(crate) reader: Duration,
@@ -20,10 +20,11 @@ pub(crate) struct Cost {
 
 impl Cost {
     /// The clocks now.
-    pub(crate) fn now(mount: u32, servers: &[u32]) -> Result<Self> {
+    pub(crate) fn now(mount: Option<u32>, servers: &[u32]) -> Result<Self> {
+        let mount = mount.map(cpu_time).transpose();
         let servers: Result<Duration, _> = servers.iter().map(|pid| cpu_time(*pid)).sum();
         Ok(Self {
-            mount: cpu_time(mount).context("CPU time of the mount")?,
+            mount: mount.context("CPU time of the mount")?.unwrap_or_default(),
             reader: cpu_time(process::id())?,
             servers: servers.context("CPU time of the servers")?,
         })
@@ -31,7 +32,7 @@ impl Cost {
 
     /// What was used since, counting work that the reader did not wait for
     /// (prefetching, writing to a cache) as well.
-    pub(crate) fn since(self, mount: u32, servers: &[u32]) -> Result<Self> {
+    pub(crate) fn since(self, mount: Option<u32>, servers: &[u32]) -> Result<Self> {
         thread::sleep(SETTLE);
         let now = Self::now(mount, servers)?;
         Ok(Self {

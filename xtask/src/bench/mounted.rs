@@ -1,4 +1,4 @@
-//! One mount for one sample: started with empty caches, gone afterwards.
+//! What is compared, and one mount of it for one sample: started with empty caches, gone afterwards.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use cluster::{Process, Spec, mounted, unmount};
 use tempfile::TempDir;
 
-use super::setup::Bench;
+use super::setup::{Bench, ROOT};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +29,32 @@ pub(crate) enum Variant {
     RiptideUring,
     /// With shared memory, its requests through io_uring.
     RiptideShmUring,
+    /// `riptide bench -null`: a mount that answers from memory.
+    Null,
+    /// The same, its requests through io_uring.
+    NullUring,
+    /// No mount: a folder of this machine, its files in the page cache.
+    Native,
+}
+
+/// The way by which a mount of ours gets bytes: what its bars depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// From the volume server.
+    Http,
+    /// From a sidecar, by shared memory.
+    Shm,
+    /// From a sidecar, by TCP.
+    Tcp,
+    /// Out of the volume files, by the mount itself.
+    Direct,
+    /// From a whole file in the mount's cache, past the mount.
+    Fast,
 }
 
 impl Variant {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Stock,
         Self::StockReadAhead,
         Self::Riptide,
@@ -41,6 +62,9 @@ impl Variant {
         Self::RiptideTcp,
         Self::RiptideUring,
         Self::RiptideShmUring,
+        Self::Null,
+        Self::NullUring,
+        Self::Native,
     ];
 
     /// Its name in flags and JSON.
@@ -53,6 +77,9 @@ impl Variant {
             Self::RiptideTcp => "riptide-tcp",
             Self::RiptideUring => "riptide-uring",
             Self::RiptideShmUring => "riptide-shm-uring",
+            Self::Null => "null",
+            Self::NullUring => "null-uring",
+            Self::Native => "native",
         }
     }
 
@@ -66,93 +93,130 @@ impl Variant {
             Self::RiptideTcp => "riptide, TCP fabric",
             Self::RiptideUring => "riptide, HTTP, io_uring",
             Self::RiptideShmUring => "riptide, shared memory, io_uring",
+            Self::Null => "null mount",
+            Self::NullUring => "null mount, io_uring",
+            Self::Native => "native file",
         }
     }
 
-    /// Whether it is a mount of ours.
+    /// The same where there is little room.
+    pub(crate) fn short(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::StockReadAhead => "stock, ra",
+            Self::Riptide => "HTTP",
+            Self::RiptideShm => "shm",
+            Self::RiptideTcp => "tcp",
+            Self::RiptideUring => "HTTP uring",
+            Self::RiptideShmUring => "shm uring",
+            Self::Null => "null",
+            Self::NullUring => "null uring",
+            Self::Native => "native",
+        }
+    }
+
+    /// How a mount of Riptide gets bytes; None for all else.
+    pub(crate) fn route(self) -> Option<Route> {
+        match self {
+            Self::Riptide | Self::RiptideUring => Some(Route::Http),
+            Self::RiptideShm | Self::RiptideShmUring => Some(Route::Shm),
+            Self::RiptideTcp => Some(Route::Tcp),
+            Self::Stock | Self::StockReadAhead | Self::Null | Self::NullUring | Self::Native => {
+                None
+            }
+        }
+    }
+
+    /// How requests of the kernel come; nothing for stock, which knows one way, and without a mount.
+    pub(crate) fn transport(self) -> Option<&'static str> {
+        match self {
+            Self::Stock | Self::StockReadAhead | Self::Native => None,
+            Self::Riptide | Self::RiptideShm | Self::RiptideTcp | Self::Null => Some("dev"),
+            Self::RiptideUring | Self::RiptideShmUring | Self::NullUring => Some("uring"),
+        }
+    }
+
+    /// Whether it is a mount of Riptide.
     pub(crate) fn is_ours(self) -> bool {
-        !matches!(self, Self::Stock | Self::StockReadAhead)
+        self.route().is_some()
+    }
+
+    /// Whether it is a mount of the cluster, ours or stock's.
+    pub(crate) fn is_compared(self) -> bool {
+        !matches!(self, Self::Null | Self::NullUring | Self::Native)
+    }
+
+    /// Whether the program `riptide` is needed for it.
+    pub(crate) fn is_riptide(self) -> bool {
+        !matches!(self, Self::Stock | Self::StockReadAhead | Self::Native)
     }
 
     /// The fabric's carrier it reads by.
     pub(crate) fn carrier(self) -> Option<&'static str> {
-        match self {
-            Self::RiptideShm | Self::RiptideShmUring => Some("shm"),
-            Self::RiptideTcp => Some("tcp"),
-            _ => None,
+        match self.route()? {
+            Route::Shm => Some("shm"),
+            Route::Tcp => Some("tcp"),
+            Route::Http | Route::Direct | Route::Fast => None,
+        }
+    }
+
+    /// The null mount by the same transport.
+    pub(crate) fn floor(self) -> Self {
+        match self.transport() {
+            Some("uring") => Self::NullUring,
+            _ => Self::Null,
         }
     }
 }
 
-impl Variant {
-    /// How requests of the kernel come; nothing for stock, which knows one way.
-    fn transport(self) -> Option<&'static str> {
-        match self {
-            Self::Stock | Self::StockReadAhead => None,
-            Self::Riptide | Self::RiptideShm | Self::RiptideTcp => Some("dev"),
-            Self::RiptideUring | Self::RiptideShmUring => Some("uring"),
-        }
-    }
-}
-
-/// A mount that works. Unmounted when dropped.
+/// A folder to measure: a mount that works, unmounted when dropped, or a plain one.
 #[derive(Debug)]
 pub(crate) struct Mounted {
     dir: PathBuf,
-    process: Process,
-    _scratch: TempDir,
+    /// Where the tree lies.
+    root: PathBuf,
+    process: Option<Process>,
+    _scratch: Option<TempDir>,
 }
 
 impl Mounted {
     /// Mounts the cluster with the same flags and new, empty folders whatever the variant.
     pub(crate) fn start(bench: &Bench, variant: Variant) -> Result<Self> {
+        if variant == Variant::Native {
+            let dir = bench.native.as_ref().context("there is no native folder")?;
+            return Ok(Self {
+                dir: dir.path().to_owned(),
+                root: dir.path().to_owned(),
+                process: None,
+                _scratch: None,
+            });
+        }
         let scratch = tempfile::Builder::new()
             .prefix("riptide-bench-")
             .tempdir()?;
-        let root = scratch.path().canonicalize()?;
-        let (dir, cache) = (root.join("mnt"), root.join("cache"));
+        let at = scratch.path().canonicalize()?;
+        let dir = at.join("mnt");
         fs::create_dir(&dir)?;
-        fs::create_dir(&cache)?;
-        let weed = || {
-            (
-                bench.programs.weed.clone(),
-                vec!["-logtostderr=true".into()],
-            )
+        let (program, args) = match variant.is_compared() {
+            true => mount_of(bench, variant, &at)?,
+            false => null_mount(bench, variant, &dir)?,
         };
-        let (program, mut args): (PathBuf, Vec<OsString>) = if variant.is_ours() {
-            let program = bench.programs.riptide.clone();
-            (program.context("there is no riptide program")?, Vec::new())
-        } else {
-            weed()
-        };
-        args.push("mount".into());
-        args.push(format!("-filer={}", bench.filer).into());
-        args.push(format!("-dir={}", dir.display()).into());
-        args.push(format!("-cacheDir={}", cache.display()).into());
-        args.push(format!("-localSocket={}/mount.sock", root.display()).into());
-        if let Some(transport) = variant.transport() {
-            args.push(format!("-fuse.transport={transport}").into());
-            args.extend((transport == "uring").then(|| "-readOnly".into()));
-        }
-        if let Some(sidecar) = bench.sidecar(variant) {
-            args.push("-rdma.enabled=true".into());
-            args.push(format!("-rdma.sidecar={}", sidecar.http()).into());
-            // Strict: a read that went over HTTP would be counted for the fabric.
-            args.push("-rdma.fallback=false".into());
-        }
-        args.extend(bench.mount_flags.iter().map(OsString::from));
         let process = Process::start(Spec {
             name: format!("the mount of {}", variant.key()),
             program,
             args,
-            home: root.clone(),
-            log: root.join("mount.log"),
+            home: at.clone(),
+            log: at.join("mount.log"),
             env: Vec::new(),
         })?;
         let mut mount = Self {
+            root: match variant.is_compared() {
+                true => dir.join(ROOT),
+                false => dir.clone(),
+            },
             dir,
-            process,
-            _scratch: scratch,
+            process: Some(process),
+            _scratch: Some(scratch),
         };
         mount.wait()?;
         if variant == Variant::StockReadAhead {
@@ -166,38 +230,54 @@ impl Mounted {
         &self.dir
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
+    /// Where the tree lies.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its process, if there is one.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
     }
 
     /// Adds the end of its log to an error.
     pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        let name = &self.process.spec().name;
-        error.context(format!("{name}; its log:\n{}", self.process.log_tail(30)))
+        match &self.process {
+            Some(process) => {
+                let (name, log) = (&process.spec().name, process.log_tail(30));
+                error.context(format!("{name}; its log:\n{log}"))
+            }
+            None => error,
+        }
     }
 
     /// Unmounts it and waits for its process, so that it takes nothing from the next sample.
     pub(crate) fn stop(mut self) -> Result<()> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
         unmount(&self.dir)?;
-        if self.process.wait(GOING).is_err() {
+        if process.wait(GOING).is_err() {
             // It is not what is measured here; the end-to-end tests are strict about it.
             eprintln!(
                 "bench: {} outlives its unmount, killed",
-                self.process.spec().name
+                process.spec().name
             );
-            self.process.kill()?;
+            process.kill()?;
         }
         Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
         let start = Instant::now();
         while !(mounted(&self.dir)? && fs::read_dir(&self.dir).is_ok()) {
-            self.process.expect_running()?;
+            process.expect_running()?;
             if start.elapsed() > COMING {
-                let name = &self.process.spec().name;
-                let log = self.process.log_tail(30);
+                let name = &process.spec().name;
+                let log = process.log_tail(30);
                 bail!("{name} is not there after {COMING:?}; its log:\n{log}");
             }
             thread::sleep(POLL);
@@ -208,10 +288,56 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if let Err(error) = unmount(&self.dir) {
+        if self.process.is_some()
+            && let Err(error) = unmount(&self.dir)
+        {
             eprintln!("bench: {error:#}");
         }
     }
+}
+
+/// A mount of the cluster in the folder `at`, which is the only one it uses.
+fn mount_of(bench: &Bench, variant: Variant, at: &Path) -> Result<(PathBuf, Vec<OsString>)> {
+    let cache = at.join("cache");
+    fs::create_dir(&cache)?;
+    let (program, mut args): (PathBuf, Vec<OsString>) = match variant.is_ours() {
+        true => (bench.programs.riptide()?, Vec::new()),
+        false => (
+            bench.programs.weed.clone(),
+            vec!["-logtostderr=true".into()],
+        ),
+    };
+    args.push("mount".into());
+    args.push(format!("-filer={}", bench.filer).into());
+    args.push(format!("-dir={}/mnt", at.display()).into());
+    args.push(format!("-cacheDir={}", cache.display()).into());
+    args.push(format!("-localSocket={}/mount.sock", at.display()).into());
+    if let Some(transport) = variant.transport() {
+        args.push(format!("-fuse.transport={transport}").into());
+        args.extend((transport == "uring").then(|| "-readOnly".into()));
+    }
+    if let Some(sidecar) = bench.sidecar(variant) {
+        args.push("-rdma.enabled=true".into());
+        args.push(format!("-rdma.sidecar={}", sidecar.http()).into());
+        // Strict: a read that went over HTTP would be counted for the fabric.
+        args.push("-rdma.fallback=false".into());
+    }
+    args.extend(bench.mount_flags.iter().map(OsString::from));
+    Ok((program, args))
+}
+
+/// A null mount on `dir` that shows the same tree.
+fn null_mount(bench: &Bench, variant: Variant, dir: &Path) -> Result<(PathBuf, Vec<OsString>)> {
+    let args = [
+        "bench".to_owned(),
+        "-null".to_owned(),
+        format!("-serve={}", dir.display()),
+        format!("-fuse.transport={}", variant.transport().unwrap_or("dev")),
+        format!("-sizeMB={}", bench.tree.big().size >> 20),
+        format!("-files={}", bench.tree.small().len()),
+    ];
+    let args = args.into_iter().map(OsString::from).collect();
+    Ok((bench.programs.riptide()?, args))
 }
 
 /// What an administrator could do by hand, and `weed mount` does not do.

@@ -30,8 +30,8 @@ pub(crate) struct Options {
     pub(crate) variants: Vec<Variant>,
     /// Where the samples go as JSON.
     pub(crate) json: Option<PathBuf>,
-    /// Where the table goes as markdown.
-    pub(crate) markdown: Option<PathBuf>,
+    /// Where the tables (`.md`) and the page (`.html`) go, without the ends of their names.
+    pub(crate) report: PathBuf,
     /// Whether a missed bar is a failure.
     pub(crate) check: bool,
     /// Priority of everything in the run, as a nice value; 0 leaves it.
@@ -50,6 +50,16 @@ impl Options {
             self.kinds.contains(&w.kind) && w.rows.iter().any(|row| self.wants(row.key))
         };
         workload::all().filter(wanted).collect()
+    }
+
+    /// The files of the report: tables, and the page.
+    pub(crate) fn report_files(&self) -> (PathBuf, PathBuf) {
+        let file = |end: &str| {
+            let mut name = self.report.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        };
+        (file(".md"), file(".html"))
     }
 
     fn wants(&self, key: &str) -> bool {
@@ -93,7 +103,10 @@ impl From<&ArgMatches> for Options {
             mount_flags: words("mount-flag"),
             variants: Variant::ALL.into_iter().filter(takes_part).collect(),
             json: matches.get_one("json").cloned(),
-            markdown: matches.get_one("markdown").cloned(),
+            report: matches
+                .get_one("report")
+                .cloned()
+                .unwrap_or_else(|| PathBuf::from(LAST)),
             check: matches.get_flag("check"),
             nice: matches.get_one("nice").copied().unwrap_or(NICE),
         }
@@ -135,6 +148,8 @@ fn command() -> Command {
                     "riptide",
                     "riptide-shm",
                     "riptide-tcp",
+                    "null",
+                    "native",
                 ]))
                 .help("Only what reads or writes; only these mounts, riptide is all of ours"),
             Arg::new("mount-flag")
@@ -143,7 +158,7 @@ fn command() -> Command {
                 .allow_hyphen_values(true)
                 .help("A flag for both mounts, such as -cacheCapacityMB=0"),
             file("json").help("Write all samples there"),
-            file("markdown").help("Write the table there"),
+            file("report").help("Write NAME.md and NAME.html [default: target/bench/last]"),
             switch("check").help("Fail when a bar is not met"),
             Arg::new("nice")
                 .long("nice")
@@ -173,6 +188,8 @@ const QUICK: Amount = Amount {
     files: 1000,
     operations: 600,
 };
+/// The report of a run that is not to be kept.
+const LAST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/last");
 /// Their names in `--only`.
 const KINDS: [(&str, Kind); 2] = [("read", Kind::Read), ("write", Kind::Write)];
 /// Sessions compete as groups: without it, a build in another terminal is half of the result.
@@ -197,7 +214,10 @@ mod tests {
     fn only_stock_includes_stock_with_more_read_ahead() {
         let stock = [Variant::Stock, Variant::StockReadAhead];
         assert_eq!(parsed(&["--only", "stock"]).variants, stock);
-        assert_eq!(parsed(&["--only=riptide"]).variants, Variant::ALL[2..]);
+        let ours = parsed(&["--only=riptide"]).variants;
+        assert!(ours.len() >= 5 && ours.iter().all(|variant| variant.is_ours()));
+        let floor = [Variant::Null, Variant::NullUring];
+        assert_eq!(parsed(&["--only=null"]).variants, floor);
         assert_eq!(parsed(&[]).variants, Variant::ALL);
     }
 
@@ -211,6 +231,19 @@ mod tests {
         let mounts = [Variant::Stock, Variant::StockReadAhead, Variant::RiptideTcp];
         assert_eq!(options.variants, mounts);
         assert_eq!(parsed(&["--only=stock"]).kinds, [Kind::Read, Kind::Write]);
+    }
+
+    #[test]
+    fn a_report_is_two_files_of_one_name() {
+        let (markdown, page) = parsed(&["--report", "docs/bench/2026.1"]).report_files();
+        assert_eq!(markdown, PathBuf::from("docs/bench/2026.1.md"));
+        assert_eq!(page, PathBuf::from("docs/bench/2026.1.html"));
+        assert!(
+            parsed(&[])
+                .report_files()
+                .1
+                .ends_with("target/bench/last.html")
+        );
     }
 
     #[test]

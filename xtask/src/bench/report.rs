@@ -1,15 +1,17 @@
-//! The table: for the terminal, as markdown, and all samples as JSON.
+//! The tables: for the terminal, as markdown, and all samples as JSON.
 
 use std::fmt::Write;
 
 use bench::Series;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::bars::Against;
 use super::machine::Machine;
 use super::measure::Results;
 use super::mounted::{READ_AHEAD_KB, Variant};
 use super::options::Options;
-use super::workload::{self, MEMORIES, Row};
+use super::verdict::{self, Verdict, ratio};
+use super::workload::{self, Row};
 
 /// What came out, and under which conditions.
 pub(crate) struct Report<'a> {
@@ -17,6 +19,9 @@ pub(crate) struct Report<'a> {
     options: &'a Options,
     results: &'a Results,
 }
+
+/// Lines of cells; the first one names the columns.
+type Table = Vec<Vec<String>>;
 
 impl<'a> Report<'a> {
     /// Of a finished run.
@@ -34,90 +39,106 @@ impl<'a> Report<'a> {
         for (name, value) in self.conditions() {
             let _ = writeln!(text, "{name}: {value}");
         }
-        text.push('\n');
-        let table = self.table();
-        let width = |column: usize| {
-            let cells = table.iter().map(|line| line[column].chars().count());
-            cells.max().unwrap_or(0)
-        };
-        for line in &table {
-            for (column, cell) in line.iter().enumerate() {
-                let pad = " ".repeat(width(column) - cell.chars().count());
-                // Names to the left, numbers to the right.
-                let (before, after) = if column < 2 {
-                    ("", &pad[..])
-                } else {
-                    (&pad[..], "")
-                };
-                let _ = write!(text, "{before}{cell}{after}  ");
-            }
-            text.truncate(text.trim_end().len());
-            text.push('\n');
+        for (title, table) in self.tables() {
+            let _ = writeln!(text, "\n{title}\n\n{}", aligned(&table));
         }
-        let _ = write!(text, "\n{}", self.summary());
-        text
+        text + &self.summary()
     }
 
     /// For docs/bench.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("# Riptide and the stock mount, side by side\n\n");
-        text.push_str("Written by `make bench`; [BENCHMARKING.md](../BENCHMARKING.md) says how it is measured\n");
-        text.push_str("and what not to conclude from it.\n\n");
+        text.push_str("Written by `make bench`, with a page of plots beside it;\n");
+        text.push_str("[BENCHMARKING.md](../BENCHMARKING.md) says how it is measured and what not to conclude from it.\n\n");
         for (name, value) in self.conditions() {
             let _ = writeln!(text, "- {name}: {value}");
         }
-        text.push('\n');
-        for (i, line) in self.table().iter().enumerate() {
-            let _ = writeln!(text, "| {} |", line.join(" | "));
-            if i == 0 {
-                let numbers = "---:|".repeat(line.len() - 3);
-                let _ = writeln!(text, "|---|---|{numbers}---|");
+        for (title, table) in self.tables() {
+            let _ = writeln!(text, "\n## {title}\n");
+            for (i, line) in table.iter().enumerate() {
+                let _ = writeln!(text, "| {} |", line.join(" | "));
+                if i == 0 {
+                    let numbers = "---:|".repeat(line.len() - 2);
+                    let _ = writeln!(text, "|---|---|{numbers}");
+                }
             }
         }
         let _ = writeln!(text, "\n{}", self.summary());
         text
     }
 
-    /// Everything, for other programs.
+    /// Everything, for other programs and for the page.
     pub(crate) fn json(&self) -> Value {
-        let row = |row: &Row| {
-            let samples = Variant::ALL.iter().filter_map(|variant| {
-                let series = self.results.of(row, *variant)?;
-                Some((variant.key().to_owned(), json!(series.samples())))
-            });
+        let variant = |v: &Variant| {
             json!({
-                "key": row.key,
-                "title": row.title,
-                "unit": row.unit,
-                "higher_is_better": row.better == bench::Better::Higher,
-                "samples": samples.collect::<serde_json::Map<String, Value>>(),
-                "ratio": by_variant(&|v| self.ratio(row, v).map(|r| json!(r))),
-                "bar": by_variant(&|v| row.bar_of(v).map(|b| json!(b))),
-                "met": by_variant(&|v| self.met(row, v).map(|m| json!(m))),
+                "key": v.key(),
+                "title": v.title(),
+                "short": v.short(),
+                "is_ours": v.is_ours(),
+                "transport": v.transport(),
             })
         };
         json!({
             "machine": self.machine.json(),
             "settings": self.settings().into_iter().map(|(k, v)| (k.to_owned(), json!(v)))
-                .collect::<serde_json::Map<String, Value>>(),
-            "rows": self.rows().map(row).collect::<Vec<_>>(),
+                .collect::<Map<String, Value>>(),
+            "variants": self.variants().iter().map(variant).collect::<Vec<_>>(),
+            "rows": self.rows().map(|row| self.row_json(row)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn row_json(&self, row: &'static Row) -> Value {
+        let by_variant = |of: &dyn Fn(Variant) -> Option<Value>| {
+            let known = Variant::ALL
+                .into_iter()
+                .filter_map(|v| Some((v.key().to_owned(), of(v)?)));
+            Value::Object(known.collect())
+        };
+        let against = |against| {
+            by_variant(&|v| {
+                let ours = v.is_ours().then_some(v)?;
+                ratio(self.results, row, ours, against).map(|r| json!(r))
+            })
+        };
+        let distribution = |v| {
+            let shares = self.results.distribution(row, v);
+            (!shares.is_empty()).then(|| json!(shares))
+        };
+        let bar = |verdict: &Verdict| {
+            json!({
+                "variant": verdict.variant.key(),
+                "against": verdict.bar.against.key(),
+                "bound": verdict.bar.bound,
+                "asked": verdict.bar.words(row),
+                "found": verdict.words(),
+                "met": verdict.met,
+            })
+        };
+        json!({
+            "key": row.key,
+            "title": row.full_title(),
+            "unit": row.unit,
+            "higher_is_better": row.better == bench::Better::Higher,
+            "samples": by_variant(&|v| Some(json!(self.results.of(row, v)?.samples()))),
+            "ratio": against(Against::Stock),
+            "of_null": against(Against::Null),
+            "of_native": against(Against::Native),
+            "bars": self.judged(row).iter().map(bar).collect::<Vec<_>>(),
+            "distribution": by_variant(&distribution),
         })
     }
 
     /// Number of bars that were missed.
     pub(crate) fn missed(&self) -> usize {
-        self.verdicts().filter(|met| !met).count()
+        self.verdicts().filter(|verdict| !verdict.met).count()
     }
 
     fn rows(&self) -> impl Iterator<Item = &'static Row> {
-        let all = workload::all()
-            .flat_map(|workload| workload.rows)
-            .chain(MEMORIES.map(|(_, row)| row));
-        all.filter(|row| {
-            Variant::ALL
-                .iter()
-                .any(|v| self.results.of(row, *v).is_some())
-        })
+        let has_samples = |row: &&Row| {
+            let mut all = Variant::ALL.iter();
+            all.any(|v| self.results.of(row, *v).is_some())
+        };
+        workload::rows().filter(has_samples)
     }
 
     /// The variants that took part, in the order of their columns.
@@ -126,64 +147,81 @@ impl<'a> Report<'a> {
         Variant::ALL.into_iter().filter(took_part).collect()
     }
 
-    fn table(&self) -> Vec<Vec<String>> {
+    fn tables(&self) -> Vec<(&'static str, Table)> {
+        let mut tables = vec![("What was measured: median (best)", self.values())];
+        let others = [
+            ("Times better than stock", Against::Stock),
+            (
+                "Times better than the null mount by the same transport",
+                Against::Null,
+            ),
+            ("Times better than the native file", Against::Native),
+        ];
+        let ratios = others.map(|(title, against)| (title, self.ratios(against)));
+        tables.extend(ratios.into_iter().filter(|(_, table)| table.len() > 1));
+        if self.verdicts().count() > 0 {
+            tables.push(("Bars", self.bars()));
+        }
+        tables
+    }
+
+    fn values(&self) -> Table {
         let variants = self.variants();
-        let ours: Vec<Variant> = variants.iter().copied().filter(|v| v.is_ours()).collect();
-        let mut head = vec![String::new(), "unit".to_owned()];
-        head.extend(variants.iter().map(|v| v.title().to_owned()));
-        head.extend(ours.iter().map(|v| format!("× stock, {}", short(*v))));
-        head.push("bars".to_owned());
-        let mut table = vec![head];
+        let mut table = vec![head("unit", &variants)];
         for row in self.rows() {
             let cell = |variant: &Variant| match self.results.of(row, *variant) {
                 Some(series) => shown(series, row),
                 None => String::new(),
             };
-            let ratio = |variant: &Variant| {
-                self.ratio(row, *variant)
-                    .map(|r| format!("{r:.2}"))
-                    .unwrap_or_default()
-            };
             let mut line = vec![row.title.to_owned(), row.unit.to_owned()];
             line.extend(variants.iter().map(cell));
-            line.extend(ours.iter().map(ratio));
-            line.push(self.judgement(row, &ours));
             table.push(line);
         }
         table
     }
 
-    /// The bars of a row, and which of them were missed.
-    fn judgement(&self, row: &Row, ours: &[Variant]) -> String {
-        let one = |variant: &Variant| {
-            let bar = row.bar_of(*variant)?;
-            let verdict = match self.met(row, *variant)? {
-                true => "met",
-                false => "NOT MET",
-            };
-            Some(format!("{} ≥ {bar} {verdict}", short(*variant)))
-        };
-        ours.iter().filter_map(one).collect::<Vec<_>>().join(", ")
+    /// The rows for which there is something to compare with.
+    fn ratios(&self, against: Against) -> Table {
+        let mut ours = self.variants();
+        ours.retain(|v| v.is_ours());
+        let mut table = vec![head("key", &ours)];
+        for row in self.rows() {
+            let found = ours.iter().map(|v| ratio(self.results, row, *v, against));
+            let found: Vec<Option<f64>> = found.collect();
+            if found.iter().all(Option::is_none) {
+                continue;
+            }
+            let cell = |ratio: Option<f64>| ratio.map(|r| format!("{r:.2}")).unwrap_or_default();
+            let mut line = vec![row.title.to_owned(), row.key.to_owned()];
+            line.extend(found.into_iter().map(cell));
+            table.push(line);
+        }
+        table
     }
 
-    /// How many times better than stock the median of `variant` is.
-    fn ratio(&self, row: &Row, variant: Variant) -> Option<f64> {
-        let ours = self.results.of(row, variant)?.median()?;
-        let theirs = self.results.of(row, Variant::Stock)?.median()?;
-        Some(row.better.ratio(ours, theirs))
+    fn bars(&self) -> Table {
+        let names = ["", "mount", "asked for", "found", "verdict"];
+        let mut table = vec![names.map(str::to_owned).to_vec()];
+        for verdict in self.verdicts() {
+            let said = if verdict.met { "met" } else { "NOT MET" };
+            table.push(vec![
+                verdict.row.full_title(),
+                verdict.variant.short().to_owned(),
+                verdict.bar.words(verdict.row),
+                verdict.words(),
+                said.to_owned(),
+            ]);
+        }
+        table
     }
 
-    fn met(&self, row: &Row, variant: Variant) -> Option<bool> {
-        Some(self.ratio(row, variant)? >= row.bar_of(variant)?)
+    fn judged(&self, row: &'static Row) -> Vec<Verdict> {
+        verdict::of(self.results, row)
     }
 
-    /// Every bar there is to judge: whether it was met.
-    fn verdicts(&self) -> impl Iterator<Item = bool> {
-        self.rows().flat_map(|row| {
-            Variant::ALL
-                .into_iter()
-                .filter_map(|variant| self.met(row, variant))
-        })
+    /// Every bar there is to judge.
+    fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        self.rows().flat_map(|row| self.judged(row))
     }
 
     fn conditions(&self) -> Vec<(&'static str, String)> {
@@ -230,6 +268,35 @@ impl<'a> Report<'a> {
     }
 }
 
+fn head(second: &str, variants: &[Variant]) -> Vec<String> {
+    let mut head = vec![String::new(), second.to_owned()];
+    head.extend(variants.iter().map(|v| v.short().to_owned()));
+    head
+}
+
+/// A table with its columns under each other: names to the left, numbers to the right.
+fn aligned(table: &Table) -> String {
+    let mut text = String::new();
+    let width = |column: usize| {
+        let cells = table.iter().map(|line| line[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    for line in table {
+        for (column, cell) in line.iter().enumerate() {
+            let pad = " ".repeat(width(column) - cell.chars().count());
+            let (before, after) = if column < 2 {
+                ("", &pad[..])
+            } else {
+                (&pad[..], "")
+            };
+            let _ = write!(text, "{before}{cell}{after}  ");
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
 /// A number with the digits that mean something.
 pub(crate) fn number(value: f64) -> String {
     let decimals = match value.abs() {
@@ -239,22 +306,6 @@ pub(crate) fn number(value: f64) -> String {
         _ => 3,
     };
     format!("{value:.decimals$}")
-}
-
-/// How a mount of ours is called where there is little room.
-fn short(variant: Variant) -> &'static str {
-    match variant {
-        Variant::RiptideUring => "HTTP io_uring",
-        Variant::RiptideShmUring => "shm io_uring",
-        _ => variant.carrier().unwrap_or("HTTP"),
-    }
-}
-
-/// What is known of each mount of ours, by its key.
-fn by_variant(of: &dyn Fn(Variant) -> Option<Value>) -> Value {
-    let ours = Variant::ALL.into_iter().filter(|v| v.is_ours());
-    let known = ours.filter_map(|v| Some((v.key().to_owned(), of(v)?)));
-    Value::Object(known.collect())
 }
 
 fn shown(series: &Series, row: &Row) -> String {
@@ -270,16 +321,20 @@ mod tests {
     use super::*;
     use std::ffi::OsString;
 
-    /// The second workload's rows: throughput with bar 1, CPU time with bar 2.
+    fn row(key: &str) -> &'static Row {
+        workload::rows().find(|row| row.key == key).expect(key)
+    }
+
+    /// A throughput with bar 1, and a CPU time with bar 2.
     fn results(ours: [f64; 3], cpu: f64) -> Results {
         let mut results = Results::default();
-        let rows = workload::all().nth(1).expect("a second workload").rows;
+        let (rate, time) = (row("seq-direct"), row("seq-direct-cpu"));
         for ours in ours {
-            results.push(&rows[0], Variant::Stock, 100.0);
-            results.push(&rows[0], Variant::Riptide, ours);
+            results.push(rate, Variant::Stock, 100.0);
+            results.push(rate, Variant::Riptide, ours);
         }
-        results.push(&rows[1], Variant::Stock, 1.0);
-        results.push(&rows[1], Variant::Riptide, cpu);
+        results.push(time, Variant::Stock, 1.0);
+        results.push(time, Variant::Riptide, cpu);
         results
     }
 
@@ -298,18 +353,30 @@ mod tests {
         let report = Report::new(Machine::default(), &options, &slow);
         assert_eq!(report.missed(), 2);
         assert!(report.text().contains("99.0 (400)"));
-        assert_eq!(report.json()["rows"][0]["met"]["riptide"], false);
+        let json = report.json();
+        assert_eq!(json["rows"][0]["bars"][0]["met"], false);
+        assert_eq!(json["rows"][0]["ratio"]["riptide"], 0.99);
     }
 
     #[test]
-    fn every_line_of_the_markdown_table_has_as_many_cells() {
-        let (options, results) = (options(), results([1.0, 2.0, 3.0], 0.1));
+    fn every_line_of_a_markdown_table_has_as_many_cells() {
+        let (options, mut results) = (options(), results([1.0, 2.0, 3.0], 0.1));
+        results.push(row("seq-direct"), Variant::Null, 9.0);
+        results.push(row("whole-seq"), Variant::Native, 9.0);
         let markdown = Report::new(Machine::default(), &options, &results).markdown();
-        let lines: Vec<&str> = markdown.lines().filter(|l| l.starts_with('|')).collect();
-        assert_eq!(lines.len(), 4);
-        for line in lines {
-            assert_eq!(line.matches('|').count(), 7, "{line}");
-        }
+        let tables = markdown.split("\n## ").skip(1);
+        let counts: Vec<usize> = tables
+            .map(|table| {
+                let lines: Vec<&str> = table.lines().filter(|l| l.starts_with('|')).collect();
+                let cells = lines[0].matches('|').count();
+                for line in &lines {
+                    assert_eq!(line.matches('|').count(), cells, "{line}");
+                }
+                lines.len()
+            })
+            .collect();
+        // Heads and rules, and 3 rows, 2 to compare with stock, 1 with null, and 2 bars.
+        assert_eq!(counts, [5, 4, 3, 4], "{markdown}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The cluster that serves the tree.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use bench::usage::written;
 use bench::{Archive, File, Tree};
 use cluster::Cluster;
 use tempfile::TempDir;
@@ -35,6 +37,8 @@ pub(crate) struct Bench {
     /// The process that sends file data over HTTP.
     volume_server: u32,
     sidecars: Vec<Sidecar>,
+    /// The same tree in a folder of this machine, where that takes part.
+    pub(crate) native: Option<TempDir>,
     /// Where everything is.
     pub(crate) cluster: Cluster,
     _scratch: TempDir,
@@ -55,6 +59,10 @@ impl Bench {
         let scratch = tempfile::Builder::new()
             .prefix("riptide-bench-")
             .tempdir()?;
+        let takes_part = |variant| options.variants.contains(&variant);
+        let native = takes_part(Variant::Native)
+            .then(|| native(&tree))
+            .transpose()?;
         let archive = Archive::pack(scratch.path(), options.files.div_ceil(FILES_PER_SOURCE))?;
         let mut cluster = Cluster::builder().start()?;
         in_parallel(&plan, |(folder, file)| {
@@ -94,6 +102,7 @@ impl Bench {
             servers,
             volume_server,
             sidecars,
+            native,
             cluster,
             _scratch: scratch,
         })
@@ -105,11 +114,33 @@ impl Bench {
         self.sidecars.iter().find(|one| one.carrier() == carrier)
     }
 
-    /// The process that sends file data to a variant.
-    pub(crate) fn sender(&self, variant: Variant) -> u32 {
-        self.sidecar(variant)
-            .map_or(self.volume_server, Sidecar::id)
+    /// Bytes of files that whoever sends them to a variant has sent so far: a sidecar says so
+    /// itself, since what goes by shared memory is no system call. Headers of HTTP count. None
+    /// where nothing is sent.
+    pub(crate) fn sent(&self, variant: Variant) -> Result<Option<u64>> {
+        if !variant.is_compared() {
+            return Ok(None);
+        }
+        match self.sidecar(variant) {
+            Some(sidecar) => sidecar.sent().map(Some),
+            None => Ok(Some(written(self.volume_server)?)),
+        }
     }
+}
+
+/// A folder with the tree, whose pages are in memory as it was just written.
+fn native(tree: &Tree) -> Result<TempDir> {
+    let dir = tempfile::Builder::new()
+        .prefix("riptide-bench-")
+        .tempdir()?;
+    for file in tree.many().into_iter().chain([tree.big()]) {
+        let path = dir.path().join(&file.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, file.content()).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(dir)
 }
 
 /// A mount asks for the changes of the last ten seconds again when it starts. Those of the

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cluster::{Cluster, Http, Process, Spec, free_port_pair};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::binary::Programs;
@@ -25,7 +26,6 @@ impl Sidecar {
         carrier: &'static str,
         cluster: &Cluster,
     ) -> Result<Self> {
-        let program = programs.riptide.clone();
         let scratch = tempfile::Builder::new()
             .prefix("riptide-bench-")
             .tempdir()?;
@@ -44,7 +44,7 @@ impl Sidecar {
         ];
         let process = Process::start(Spec {
             name: format!("the sidecar for {carrier}"),
-            program: program.context("there is no riptide program")?,
+            program: programs.riptide()?,
             args: args.into_iter().map(Into::into).collect(),
             home: root.clone(),
             log: root.join("sidecar.log"),
@@ -68,6 +68,13 @@ impl Sidecar {
     /// What it offers.
     pub(crate) fn carrier(&self) -> &'static str {
         self.carrier
+    }
+
+    /// Bytes of needles that it has sent over the fabric.
+    pub(crate) fn sent(&self) -> Result<u64> {
+        let answer = Http::new(None)?.send("GET", &format!("{}/stats", self.http), &[], &[])?;
+        let stats: Value = serde_json::from_slice(&answer.body).context("/stats of the sidecar")?;
+        sum(&stats, "fabric_bytes").context("no fabric_bytes in /stats of the sidecar")
     }
 
     /// Its process.
@@ -97,5 +104,32 @@ impl Sidecar {
     }
 }
 
+/// The sum of all series of a counter, wherever in the document it stands.
+fn sum(stats: &Value, name: &str) -> Option<u64> {
+    let object = stats.as_object()?;
+    let Some(found) = object.get(name) else {
+        return object.values().find_map(|inner| sum(inner, name));
+    };
+    match found.as_array() {
+        Some(series) => series.iter().map(|one| one["value"].as_u64()).sum(),
+        None => found.as_u64(),
+    }
+}
+
 const COMING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_counter_is_the_sum_of_its_series() {
+        let series = json!([{"labels": {"carrier": "shm"}, "value": 5}, {"value": 7}]);
+        let stats = json!({"a": {"fabric_bytes": series}, "b": 3});
+        assert_eq!(sum(&stats, "fabric_bytes"), Some(12));
+        assert_eq!(sum(&stats, "b"), Some(3));
+        assert_eq!(sum(&stats, "c"), None);
+    }
+}

@@ -3,10 +3,11 @@
 mod reading;
 mod writing;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use bench::Better;
 
-use super::mounted::Variant;
 use super::sample::Sample;
 
 /// One line of the table.
@@ -20,15 +21,6 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     /// Which value is better.
     pub(crate) better: Better,
-    bars: Bars,
-}
-
-/// How many times better than stock each mount of ours has to be; None for information.
-#[derive(Debug, Clone, Copy)]
-struct Bars {
-    http: Option<f64>,
-    shm: Option<f64>,
-    tcp: Option<f64>,
 }
 
 /// What a workload does to the files.
@@ -50,7 +42,20 @@ pub(crate) struct Workload {
     pub(crate) reads_ahead: bool,
     /// Whether bytes may move over the fabric: what is written goes over HTTP.
     pub(crate) fabric: bool,
-    /// Does it.
+    /// Whether a plain folder has something to compare with. Around the page cache it would show
+    /// the disk.
+    pub(crate) native: bool,
+    /// Does it: the values of the rows, NaN for one that this variant does not have.
+    pub(crate) run: fn(&Sample) -> Result<Vec<f64>>,
+    /// What is done on the same mount after a pause; its values are those of the last rows.
+    pub(crate) later: Option<Later>,
+}
+
+/// The second half of a workload. All mounts wait at the same time.
+pub(crate) struct Later {
+    pub(crate) pause: Duration,
+    /// It is long, so it is done in so many rounds at most.
+    pub(crate) rounds: usize,
     pub(crate) run: fn(&Sample) -> Result<Vec<f64>>,
 }
 
@@ -65,8 +70,7 @@ static MEMORY: Row = row(
     "peak memory of the mount in all that reads",
     "MiB",
     Better::Lower,
-)
-.bar(1.0);
+);
 
 /// Of the largest mount process in a round, whatever it wrote.
 static MEMORY_WRITING: Row = row(
@@ -74,8 +78,7 @@ static MEMORY_WRITING: Row = row(
     "peak memory of the mount in all that writes",
     "MiB",
     Better::Lower,
-)
-.bar(1.0);
+);
 
 /// The rows about memory, and what the mount did meanwhile.
 pub(crate) static MEMORIES: [(Kind, &Row); 2] =
@@ -87,36 +90,29 @@ const fn row(key: &'static str, title: &'static str, unit: &'static str, better:
         title,
         unit,
         better,
-        bars: Bars {
-            http: None,
-            shm: None,
-            tcp: None,
-        },
     }
 }
 
+/// All rows, of all workloads.
+pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
+    all()
+        .flat_map(|workload| workload.rows)
+        .chain(MEMORIES.map(|(_, row)| row))
+}
+
 impl Row {
-    /// How many times better than stock `variant` has to be.
-    pub(crate) fn bar_of(&self, variant: Variant) -> Option<f64> {
-        match variant {
-            Variant::Stock | Variant::StockReadAhead => None,
-            Variant::Riptide | Variant::RiptideUring => self.bars.http,
-            Variant::RiptideShm | Variant::RiptideShmUring => self.bars.shm,
-            Variant::RiptideTcp => self.bars.tcp,
-        }
-    }
-
-    /// For the mount over HTTP.
-    const fn bar(mut self, bar: f64) -> Self {
-        self.bars.http = Some(bar);
-        self
-    }
-
-    /// For the mounts over the fabric, by shared memory and by TCP.
-    const fn fabric(mut self, shm: f64, tcp: f64) -> Self {
-        self.bars.shm = Some(shm);
-        self.bars.tcp = Some(tcp);
-        self
+    /// What it is where the rows above it are not seen.
+    pub(crate) fn full_title(&self) -> String {
+        let Some(part) = self.title.strip_prefix("— ") else {
+            return self.title.to_owned();
+        };
+        let has_it = |workload: &&Workload| workload.rows.iter().any(|row| row.key == self.key);
+        let first = all()
+            .find(has_it)
+            .map_or("", |workload| workload.rows[0].title);
+        // What the first row shows of the workload is not what this one does.
+        let workload = first.split(": ").next().unwrap_or(first);
+        format!("{}: {part}", workload.trim_end_matches(", p50"))
     }
 }
 
@@ -126,12 +122,27 @@ mod tests {
 
     #[test]
     fn every_row_has_a_key_of_its_own() {
-        let rows = all().flat_map(|workload| workload.rows);
-        let memories = MEMORIES.iter().map(|(_, row)| *row);
-        let mut keys: Vec<_> = rows.chain(memories).map(|row| row.key).collect();
+        let mut keys: Vec<_> = rows().map(|row| row.key).collect();
         let all = keys.len();
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), all);
+    }
+
+    #[test]
+    fn a_row_can_be_told_without_those_above_it() {
+        let of = |key: &str| {
+            let row = rows().find(|row| row.key == key);
+            row.map(Row::full_title).unwrap_or_default()
+        };
+        assert_eq!(
+            of("random-p99"),
+            "random 4 KiB, O_DIRECT, one reader, cold: p99"
+        );
+        assert_eq!(
+            of("sizes"),
+            "random 4 to 128 KiB, O_DIRECT, one reader, cold: throughput"
+        );
+        assert_eq!(of("mkdir"), "mkdir");
     }
 }

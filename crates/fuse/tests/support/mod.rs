@@ -131,8 +131,6 @@ pub struct MemFs {
     pub handles: AtomicU64,
     pub notifier: Mutex<Option<Notifier>>,
     pub ttl: Duration,
-    /// What every READ takes.
-    pub delay: Duration,
 }
 
 impl MemFs {
@@ -149,7 +147,6 @@ impl MemFs {
             handles: AtomicU64::new(0),
             notifier: Mutex::default(),
             ttl: Duration::from_secs(3600),
-            delay: Duration::ZERO,
         };
         fs.nodes.insert(1, node(Kind::Directory(Vec::new())));
         fs
@@ -355,9 +352,6 @@ impl FileSystem for MemFs {
         reply: &mut ReadReply<'_>,
     ) -> Result<(), Errno> {
         self.reads.lock().push((offset, size));
-        if !self.delay.is_zero() {
-            std::thread::sleep(self.delay);
-        }
         match &self.node(node)?.kind {
             Kind::File(pieces) => {
                 let (mut skip, mut left) = (offset as usize, size as usize);

@@ -56,6 +56,24 @@ pub enum FlagError {
         /// What would be allowed.
         expected: &'static str,
     },
+    /// A flag that means nothing without another one.
+    #[error("flag -{name} has no meaning without -{needed}")]
+    Alone {
+        /// The flag.
+        name: &'static str,
+        /// The other one.
+        needed: &'static str,
+    },
+    /// Two flags that cannot both be followed.
+    #[error("flag -{name} cannot go with -{other}: {why}")]
+    Contradiction {
+        /// The flag.
+        name: &'static str,
+        /// The other one.
+        other: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
     /// A word that is missing.
     #[error("missing argument {name}")]
     Missing {

@@ -46,14 +46,14 @@ pub(super) fn run(dir: Option<PathBuf>, files: usize) -> anyhow::Result<()> {
     // Dropping the cluster stops its processes and removes its folder.
 }
 
-/// Catches signals while the cluster starts, so that its folder is removed whenever they come.
-struct SignalWatch {
+/// Catches signals while something is made that has to be removed whenever they come.
+pub(super) struct SignalWatch {
     runtime: tokio::runtime::Runtime,
     signals: Signals,
 }
 
 impl SignalWatch {
-    fn start() -> anyhow::Result<Self> {
+    pub(super) fn start() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -62,7 +62,7 @@ impl SignalWatch {
         Ok(Self { runtime, signals })
     }
 
-    fn has_seen_one(&mut self) -> bool {
+    pub(super) fn has_seen_one(&mut self) -> bool {
         // The runtime runs only in here; it needs a moment to see what has come.
         let moment = Duration::from_millis(2);
         let next = async { tokio::time::timeout(moment, self.signals.next()).await };

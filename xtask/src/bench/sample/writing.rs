@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use bench::{File, Latencies};
 use bench::{change_names, create_write_close, overwrite_synced, remove_tree};
 use bench::{make_folders, small_files, write_sequential};
+use cluster::Cluster;
 
 use super::Sample;
 use crate::bench::setup::{in_parallel, removed};
@@ -27,7 +28,7 @@ impl Sample<'_> {
         let clocks = self.clocks()?;
         let stream = write_sequential(&self.dir(&folder), &file)?;
         let cost = self.cost_since(clocks)?;
-        self.compare(&folder, &file, &file.content())?;
+        compare(&self.bench.cluster, &folder, &file, &file.content())?;
         self.bench.cluster.delete(&folder)?;
         Ok(vec![
             stream.mb_per_second(),
@@ -47,7 +48,7 @@ impl Sample<'_> {
         self.settle()?;
         let (writes, dir) = (self.operations / 4, self.dir(&folder));
         let (done, expected) = overwrite_synced(&dir, &file, writes, self.round)?;
-        self.compare(&folder, &file, &expected)?;
+        compare(&self.bench.cluster, &folder, &file, &expected)?;
         self.bench.cluster.delete(&folder)?;
         Ok(vec![done.quantile_us(0.5), done.quantile_us(0.99)])
     }
@@ -133,21 +134,10 @@ impl Sample<'_> {
     }
 
     fn compare_all(&self, folder: &str, files: &[File]) -> Result<()> {
-        in_parallel(files, |file| self.compare(folder, file, &file.content()))
-    }
-
-    /// Compares a file of the filer with what it has to be.
-    fn compare(&self, folder: &str, file: &File, expected: &[u8]) -> Result<()> {
-        let path = format!("{folder}/{}", file.path);
-        let found = self.bench.cluster.get(&path)?;
-        let differs = found.iter().zip(expected).position(|(a, b)| a != b);
-        ensure!(
-            found.len() == expected.len() && differs.is_none(),
-            "{path} was written wrong: {} bytes, expected {}; the first that differs is at {differs:?}",
-            found.len(),
-            expected.len()
-        );
-        Ok(())
+        let cluster = &self.bench.cluster;
+        in_parallel(files, |file| {
+            compare(cluster, folder, file, &file.content())
+        })
     }
 
     /// The names in a folder of the filer, sorted; at most `limit`.
@@ -168,6 +158,20 @@ impl Sample<'_> {
         names.sort_unstable();
         Ok(names)
     }
+}
+
+/// Compares a file of the filer with what it has to be.
+fn compare(cluster: &Cluster, folder: &str, file: &File, expected: &[u8]) -> Result<()> {
+    let path = format!("{folder}/{}", file.path);
+    let found = cluster.get(&path)?;
+    let differs = found.iter().zip(expected).position(|(a, b)| a != b);
+    ensure!(
+        found.len() == expected.len() && differs.is_none(),
+        "{path} was written wrong: {} bytes, expected {}; the first that differs is at {differs:?}",
+        found.len(),
+        expected.len()
+    );
+    Ok(())
 }
 
 /// The size of the file in which places are overwritten.

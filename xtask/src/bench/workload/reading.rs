@@ -1,8 +1,10 @@
 //! What reads, and the rows it gives.
 
+use std::time::Duration;
+
 use bench::{Better, Caching};
 
-use super::{Kind, Workload, row};
+use super::{Kind, Later, Workload, row};
 
 pub(super) static WORKLOADS: &[Workload] = &[
     Workload {
@@ -12,23 +14,19 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "sequential 1 MiB, buffered, cold",
                 "MB/s",
                 Better::Higher,
-            )
-            .bar(1.0)
-            .fabric(1.5, 1.5),
+            ),
             row(
                 "seq-buffered-cpu",
                 "— CPU of the mount",
                 "s/GiB",
                 Better::Lower,
-            )
-            .bar(2.0),
+            ),
             row(
                 "seq-buffered-cpu-all",
                 "— CPU of mount, sidecar and servers",
                 "s/GiB",
                 Better::Lower,
-            )
-            .fabric(2.0, 2.0),
+            ),
             row(
                 "seq-buffered-cpu-reader",
                 "— CPU of the reader, checking included",
@@ -45,7 +43,9 @@ pub(super) static WORKLOADS: &[Workload] = &[
         kind: Kind::Read,
         reads_ahead: true,
         fabric: true,
+        native: true,
         run: |sample| sample.sequential(Caching::Buffered),
+        later: None,
     },
     Workload {
         rows: &[
@@ -54,23 +54,19 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "sequential 1 MiB, O_DIRECT, cold",
                 "MB/s",
                 Better::Higher,
-            )
-            .bar(1.0)
-            .fabric(1.5, 1.5),
+            ),
             row(
                 "seq-direct-cpu",
                 "— CPU of the mount",
                 "s/GiB",
                 Better::Lower,
-            )
-            .bar(2.0),
+            ),
             row(
                 "seq-direct-cpu-all",
                 "— CPU of mount, sidecar and servers",
                 "s/GiB",
                 Better::Lower,
-            )
-            .fabric(2.0, 2.0),
+            ),
             row(
                 "seq-direct-cpu-reader",
                 "— CPU of the reader, checking included",
@@ -87,7 +83,9 @@ pub(super) static WORKLOADS: &[Workload] = &[
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
+        native: false,
         run: |sample| sample.sequential(Caching::Direct),
+        later: None,
     },
     Workload {
         rows: &[
@@ -96,16 +94,12 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "random 4 KiB, O_DIRECT, one reader, cold, p50",
                 "µs",
                 Better::Lower,
-            )
-            .bar(2.0)
-            .fabric(4.0, 2.0),
-            row("random-p99", "— p99", "µs", Better::Lower)
-                .bar(1.0)
-                .fabric(1.0, 1.0),
+            ),
+            row("random-p99", "— p99", "µs", Better::Lower),
             row("random-cpu", "— CPU of the mount", "µs/read", Better::Lower),
             row(
-                "random-sent",
-                "— bytes the volume server sent per byte read",
+                "random-fetched",
+                "— bytes fetched per byte asked for",
                 "×",
                 Better::Lower,
             ),
@@ -113,7 +107,9 @@ pub(super) static WORKLOADS: &[Workload] = &[
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
+        native: false,
         run: |sample| sample.random(),
+        later: None,
     },
     Workload {
         rows: &[
@@ -122,9 +118,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "random 4 KiB, O_DIRECT, 16 readers, cold",
                 "IOPS",
                 Better::Higher,
-            )
-            .bar(1.0)
-            .fabric(1.0, 1.0),
+            ),
             row(
                 "parallel-cpu",
                 "— CPU of the mount",
@@ -135,7 +129,54 @@ pub(super) static WORKLOADS: &[Workload] = &[
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
+        native: false,
         run: |sample| sample.parallel(),
+        later: None,
+    },
+    Workload {
+        rows: &[
+            row(
+                "sizes-fetched",
+                "random 4 to 128 KiB, O_DIRECT, one reader, cold: bytes fetched per byte asked for",
+                "×",
+                Better::Lower,
+            ),
+            row("sizes", "— throughput", "MB/s", Better::Higher),
+        ],
+        kind: Kind::Read,
+        reads_ahead: false,
+        fabric: true,
+        native: false,
+        run: |sample| sample.sizes(),
+        later: None,
+    },
+    Workload {
+        rows: &[row(
+            "whole-seq",
+            "whole file, 1 MiB, buffered",
+            "MB/s",
+            Better::Higher,
+        )],
+        kind: Kind::Read,
+        reads_ahead: true,
+        fabric: true,
+        native: true,
+        run: |sample| sample.whole(),
+        later: None,
+    },
+    Workload {
+        rows: &[row(
+            "whole-random",
+            "whole file, random 4 KiB, buffered, p50",
+            "µs",
+            Better::Lower,
+        )],
+        kind: Kind::Read,
+        reads_ahead: false,
+        fabric: true,
+        native: true,
+        run: |sample| sample.whole_random(),
+        later: None,
     },
     Workload {
         rows: &[row(
@@ -143,22 +184,57 @@ pub(super) static WORKLOADS: &[Workload] = &[
             "open+read+close of 4 KiB files, cold",
             "files/s",
             Better::Higher,
-        )
-        .bar(1.0)],
+        )],
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
+        native: true,
         run: |sample| sample.small_files(),
+        later: None,
     },
     Workload {
         rows: &[
-            row("find-cold", "find, cold", "entries/s", Better::Higher).bar(1.0),
-            row("find-warm", "find, again", "entries/s", Better::Higher).bar(1.0),
+            row("find-cold", "find, cold", "entries/s", Better::Higher),
+            row("find-warm", "find, again", "entries/s", Better::Higher),
         ],
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
+        native: true,
         run: |sample| sample.find(),
+        later: None,
+    },
+    Workload {
+        rows: &[
+            row(
+                "find-stat-cold",
+                "find with stat of each, cold",
+                "entries/s",
+                Better::Higher,
+            ),
+            row(
+                "find-stat-warm",
+                "find with stat of each, again",
+                "entries/s",
+                Better::Higher,
+            ),
+            row(
+                "find-stat-later",
+                "find with stat of each, after 61 s",
+                "entries/s",
+                Better::Higher,
+            ),
+        ],
+        kind: Kind::Read,
+        reads_ahead: false,
+        fabric: true,
+        native: false,
+        run: |sample| sample.find_and_stat(2),
+        later: Some(Later {
+            pause: PAST_TTL,
+            rounds: 2,
+            run: |sample| sample.find_and_stat(1),
+        }),
     },
     Workload {
         rows: &[
@@ -167,35 +243,39 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "stat of all files, cold",
                 "files/s",
                 Better::Higher,
-            )
-            .bar(1.0),
+            ),
             row(
                 "stat-warm",
                 "stat of all files, again",
                 "files/s",
                 Better::Higher,
-            )
-            .bar(5.0),
+            ),
         ],
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
+        native: true,
         run: |sample| sample.stat(),
+        later: None,
     },
     Workload {
         rows: &[
-            row("getattr", "forced GETATTR, p50", "µs", Better::Lower).bar(1.0),
+            row("getattr", "forced GETATTR, p50", "µs", Better::Lower),
             row(
                 "missing",
                 "LOOKUP of a missing name, p50",
                 "µs",
                 Better::Lower,
-            )
-            .bar(1.0),
+            ),
         ],
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
+        native: true,
         run: |sample| sample.questions(),
+        later: None,
     },
 ];
+
+/// Beyond the 60 s for which both mounts let the kernel keep names and attributes, by default.
+const PAST_TTL: Duration = Duration::from_secs(61);
