@@ -164,6 +164,12 @@ fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
     } else {
         event.new_parent_path
     };
+    if let Some(new) = &event.new {
+        core.changed.note(&new_directory, &new.name);
+    }
+    for old in event.old.as_ref().into_iter().chain(replaced) {
+        drop_whole(core, &event.directory, old, event.new.as_ref());
+    }
     let ours = event.signatures.contains(&core.signature);
     let removed = event.old.as_ref().filter(|_| event.new.is_none());
     let unlinked = removed.or(replaced).map(|entry| entry.hard_link_id.clone());
@@ -179,6 +185,20 @@ fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
         ours,
     };
     core.change(|tree| tree.apply(moved));
+}
+
+/// The content of `old` has lost a name, unless it is in `new`: what is kept of it whole goes.
+fn drop_whole(core: &Core, directory: &str, old: &pb::Entry, new: Option<&pb::Entry>) {
+    let Some(fast) = core.fast.as_ref().filter(|_| !old.is_directory) else {
+        return;
+    };
+    // Of entries that cannot be shown nothing is kept.
+    let key = |entry: &pb::Entry| Entry::from_pb(directory, entry.clone()).ok()?.content_key();
+    if let Some(old) = key(old)
+        && new.and_then(key) != Some(old)
+    {
+        fast.files.outdated(&old);
+    }
 }
 
 fn placed(core: &Core, directory: String, entry: pb::Entry) -> Option<(Placed, Arc<Entry>)> {
@@ -205,6 +225,7 @@ fn resume(core: &Arc<Core>, continuous: bool) {
         core.change(|tree| tree.trust(true));
     } else {
         core.stats.resyncs.inc();
+        core.changed.lost();
         let nodes = core.change(|tree| {
             tree.doubt_everything();
             tree.trust(true);

@@ -1,5 +1,7 @@
 //! One module a subcommand, and what picks among them.
 
+mod below;
+mod cache;
 mod dev;
 mod doctor;
 mod fuse;
@@ -10,15 +12,18 @@ mod sidecar;
 mod stats;
 mod umount;
 mod version;
+mod warmup;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+pub use cache::{CacheAction, CacheOptions};
 pub use doctor::DoctorOptions;
 pub use mount::run_mount;
 pub use needle::{NeedleAction, NeedleOptions};
+pub use warmup::WarmupOptions;
 
 use crate::invocation::{Action, Invocation};
 use crate::options::BackgroundOptions;
@@ -85,6 +90,8 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Action::Doctor(options) => doctor::run(&options),
         Action::Umount { dir, lazy } => umount::run(&dir, lazy),
         Action::Stats { dir, json, once } => stats::run(&dir, json, once),
+        Action::Warmup(options) => warmup::run(&options),
+        Action::Cache(options) => cache::run(&options),
         Action::Ping(options) => ping::run(&options),
         Action::Dev { dir, files } => dev::run(dir, files),
         Action::Completions(shell) => print(&help::completions(shell)),
