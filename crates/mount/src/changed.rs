@@ -40,7 +40,7 @@ impl Changed {
     /// An entry came or changed.
     pub(crate) fn note(&self, directory: &str, name: &str) {
         let mut state = self.0.lock();
-        if !state.asked.is_some_and(|asked| asked.elapsed() < FOLLOWED) {
+        if state.asked.is_none_or(|asked| asked.elapsed() >= FOLLOWED) {
             if state.asked.take().is_some() {
                 state.skip();
             }

@@ -301,7 +301,7 @@ impl Local {
             }
             self.looked = Some(brought_in);
             let key = fast.key(content).ok()?;
-            self.whole = fast.files.find(&key, &content.entry.name).map(Arc::new);
+            self.whole = fast.files.find(&key, None).map(Arc::new);
         }
         self.whole.clone()
     }

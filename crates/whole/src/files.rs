@@ -136,8 +136,8 @@ impl Files {
     }
 
     /// Opens the file with this content, if it is here whole. `name` is the path it is opened
-    /// under, for lists.
-    pub fn find(&self, key: &ContentKey, name: &str) -> Option<Whole> {
+    /// under, for lists, if that is known.
+    pub fn find(&self, key: &ContentKey, name: Option<&str>) -> Option<Whole> {
         self.0.shared.store.find(key, name)
     }
 

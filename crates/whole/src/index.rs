@@ -82,13 +82,18 @@ impl Index {
         true
     }
 
-    /// A file is opened at `now` under `name`.
-    pub(crate) fn open(&mut self, key: &ContentKey, name: &str, now: u64) -> Option<&mut Slot> {
+    /// A file is opened at `now`, under `name` if that is known.
+    pub(crate) fn open(
+        &mut self,
+        key: &ContentKey,
+        name: Option<&str>,
+        now: u64,
+    ) -> Option<&mut Slot> {
         let slot = self.files.get_mut(key)?;
         self.order.remove(&(slot.used, *key));
         slot.used = now.max(slot.used);
         self.order.insert((slot.used, *key));
-        if *slot.name != *name {
+        if let Some(name) = name.filter(|name| **name != *slot.name) {
             slot.name = name.into();
         }
         Some(slot)
@@ -186,7 +191,7 @@ mod tests {
                         }
                     }
                     Step::Open(n) => {
-                        let pin = index.open(&key(n), "/b", now).map(|slot| Arc::clone(&slot.pin));
+                        let pin = index.open(&key(n), Some("/b"), now).map(|slot| Arc::clone(&slot.pin));
                         let file = there.iter_mut().find(|file| file.n == n);
                         prop_assert_eq!(pin.is_some(), file.is_some());
                         if let (Some(pin), Some(file)) = (pin, file) {

@@ -156,7 +156,7 @@ impl Store {
     }
 
     /// Opens the file with this content, if it is here whole.
-    pub(crate) fn find(&self, key: &ContentKey, name: &str) -> Option<Whole> {
+    pub(crate) fn find(&self, key: &ContentKey, name: Option<&str>) -> Option<Whole> {
         let found = self.use_slot(key, name).or_else(|| {
             let loaded = self.state.lock().loaded;
             (!loaded && self.admit(key)).then(|| self.use_slot(key, name))?
@@ -173,13 +173,16 @@ impl Store {
                 })
             }
             Ok(None) => {
-                tracing::warn!(name, "dropped a whole file that is not as it was written");
+                tracing::warn!(
+                    name = &*slot.name,
+                    "dropped a whole file that is not as it was written"
+                );
                 self.stats.damaged.inc();
                 self.remove(key);
                 None
             }
             Err(error) => {
-                tracing::warn!(name, %error, "dropped a whole file that cannot be opened");
+                tracing::warn!(name = &*slot.name, %error, "dropped a whole file that cannot be opened");
                 self.stats.disk_errors.inc();
                 self.remove(key);
                 None
@@ -346,7 +349,7 @@ impl Store {
         true
     }
 
-    fn use_slot(&self, key: &ContentKey, name: &str) -> Option<Slot> {
+    fn use_slot(&self, key: &ContentKey, name: Option<&str>) -> Option<Slot> {
         let mut state = self.state.lock();
         state
             .index

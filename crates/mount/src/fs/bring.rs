@@ -46,7 +46,8 @@ impl Source for Version {
     fn runs(&self, ctx: &Context<'_>) -> Result<Vec<Range<u64>>, String> {
         let Entry { content, size, .. } = &*self.entry;
         if !content.is_empty() {
-            return Ok(vec![0..(content.len() as u64).min(*size)]);
+            let all = 0..(content.len() as u64).min(*size);
+            return Ok(std::iter::once(all).collect());
         }
         let view = self.reader.resolve(ctx, &self.entry.chunks, *size);
         let view = view.map_err(|error| error.to_string())?;

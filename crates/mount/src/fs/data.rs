@@ -118,7 +118,7 @@ impl Mount {
         };
         let key = fast.key(&content).ok()?;
         if fast.wants_file(node)
-            && let Some(whole) = fast.files.find(&key, &path)
+            && let Some(whole) = fast.files.find(&key, Some(&path))
         {
             return Some((content.version, whole));
         }

@@ -113,7 +113,7 @@ pub(crate) fn bring(files: &Files, origin: &Arc<Origin>) {
 }
 
 pub(crate) fn find(files: &Files, origin: &Origin) -> Option<Whole> {
-    files.find(&origin.key, &origin.name())
+    files.find(&origin.key, Some(&origin.name()))
 }
 
 /// Fails unless the file has exactly the bytes of its origin.

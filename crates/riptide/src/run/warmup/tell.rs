@@ -13,6 +13,9 @@ const AHEAD: usize = 64;
 /// Between two looks at the file that is waited for.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How often the mount is told again of a file that changes while it comes.
+const TOLD_AGAIN: u32 = 3;
+
 /// A file that is on its way.
 struct Coming {
     path: PathBuf,
@@ -76,6 +79,7 @@ fn await_first(warming: &Warming, coming: &mut VecDeque<Coming>) -> anyhow::Resu
         return Ok(());
     };
     warming.bar.set_message(file.name.clone());
+    let mut told_again = 0;
     let ended = loop {
         let now = match warming.below.get("/cache/file", &[("path", &file.name)]) {
             Ok(now) => now,
@@ -84,6 +88,16 @@ fn await_first(warming: &Warming, coming: &mut VecDeque<Coming>) -> anyhow::Resu
         match now["state"].as_str() {
             Some("complete") => break Ok(()),
             Some("failed") => break Err(now["reason"].as_str().unwrap_or("it failed").to_owned()),
+            // Changed, or evicted for others.
+            Some("absent") if told_again < TOLD_AGAIN => {
+                told_again += 1;
+                let told = warming
+                    .below
+                    .post("/cache/warm", &[("path", &file.name)], false);
+                if let Err(error) = told {
+                    break Err(error.to_string());
+                }
+            }
             Some("absent") => break Err("it was changed or evicted meanwhile".to_owned()),
             _ => {}
         }
