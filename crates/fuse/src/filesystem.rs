@@ -19,8 +19,9 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Called once when the kernel has accepted the mount, before any request.
     /// `notifier` may be used from any thread except one that is answering a
     /// request (see [`Notifier`](crate::Notifier)); it outlives the session.
-    fn mounted(&self, notifier: crate::Notifier) {
-        let _ = notifier;
+    /// `agreed` is what the kernel offers.
+    fn mounted(&self, notifier: crate::Notifier, agreed: &crate::Negotiated) {
+        let _ = (notifier, agreed);
     }
 
     /// Whether anything can be changed. If not, no method that changes something is called, and

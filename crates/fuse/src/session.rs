@@ -110,7 +110,7 @@ impl Session {
         tracing::debug!(?negotiated, "FUSE session");
         let max_size = negotiated.max_read as usize;
         let notifier = Notifier::new(device);
-        fs.mounted(notifier.clone());
+        fs.mounted(notifier.clone(), &negotiated);
         let uring = negotiated.uring.is_ok();
         let dispatcher = Dispatcher::new(fs, config.observer.clone(), max_size, !uring)
             .map_err(MountError::Resources)?;

@@ -40,6 +40,8 @@ pub struct MountConfig {
     pub flush_every: Duration,
     /// `-atime`: times of last access are kept, by the rule of relatime.
     pub keep_atime: bool,
+    /// `-cache.decrypted`: files that are stored encrypted are kept whole as plain text too.
+    pub keep_decrypted: bool,
     /// `-dlm`: locks of fcntl(2) and flock(2) are kept by the filers, for all mounts.
     pub shared_locks: bool,
     /// `-dlm` without `-dlm.shareFiles`: what is open for writing here no other mount opens for writing.
@@ -84,6 +86,7 @@ impl Default for MountConfig {
             save_later: false,
             flush_every: Duration::from_secs(120),
             keep_atime: false,
+            keep_decrypted: false,
             shared_locks: false,
             whole_files: false,
             lock_waiters: 128,

@@ -23,7 +23,7 @@ use context::Context;
 use filer::{Event, Notice, Subscription};
 use fuse::NodeId;
 use parking_lot::Mutex;
-use seaweed::{Entry, pb};
+use seaweed::{ContentKey, Entry, pb};
 use tokio::task::JoinHandle;
 
 use crate::state::Core;
@@ -164,6 +164,15 @@ fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
     } else {
         event.new_parent_path
     };
+    if let Some(new) = &event.new {
+        core.changed.note(&new_directory, &new.name);
+    }
+    let outdated: Vec<_> = event
+        .old
+        .iter()
+        .chain(replaced)
+        .filter_map(|old| outdated(core, &event.directory, old, event.new.as_ref()))
+        .collect();
     let ours = event.signatures.contains(&core.signature);
     let removed = event.old.as_ref().filter(|_| event.new.is_none());
     let unlinked = removed.or(replaced).map(|entry| entry.hard_link_id.clone());
@@ -179,6 +188,30 @@ fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
         ours,
     };
     core.change(|tree| tree.apply(moved));
+    // Behind the tree, from which nobody can take the old content any more.
+    if let Some(fast) = &core.fast {
+        outdated.iter().for_each(|key| fast.files.outdated(key));
+    }
+}
+
+/// The content of `old`, if files are kept whole and it has lost a name, which `new` does not have
+/// either.
+fn outdated(
+    core: &Core,
+    directory: &str,
+    old: &pb::Entry,
+    new: Option<&pb::Entry>,
+) -> Option<ContentKey> {
+    if core.fast.is_none() || old.is_directory {
+        return None;
+    }
+    // Of entries that cannot be shown nothing is kept.
+    let key = |entry: &pb::Entry| {
+        let entry = Entry::from_pb(directory, entry.clone()).ok()?;
+        entry.content_key()
+    };
+    let old = key(old)?;
+    (new.and_then(key) != Some(old)).then_some(old)
 }
 
 fn placed(core: &Core, directory: String, entry: pb::Entry) -> Option<(Placed, Arc<Entry>)> {
@@ -205,6 +238,7 @@ fn resume(core: &Arc<Core>, continuous: bool) {
         core.change(|tree| tree.trust(true));
     } else {
         core.stats.resyncs.inc();
+        core.changed.lost();
         let nodes = core.change(|tree| {
             tree.doubt_everything();
             tree.trust(true);

@@ -1,5 +1,6 @@
 //! The operations as the kernel asks for them.
 
+mod bring;
 mod copy;
 mod data;
 mod link;
@@ -23,11 +24,15 @@ use fuse::Errno;
 use parking_lot::{Mutex, RwLock};
 use reader::Reader;
 use seaweed::Entry;
+use stats::Export;
+use whole::Files;
 use writer::Writer;
 
+use crate::changed::Changed;
 use crate::claims::Claims;
 use crate::config::MountConfig;
-use crate::files::Files;
+use crate::fast::Fast;
+use crate::files::Files as OpenFiles;
 use crate::follow::Follower;
 use crate::gate::{Gate, Turn, Turns};
 use crate::handles::Handles;
@@ -45,8 +50,8 @@ use data::FileHandle;
 /// A SeaweedFS tree that can be mounted.
 #[derive(Debug)]
 pub struct Mount {
-    core: Arc<Core>,
-    reader: Reader,
+    pub(crate) core: Arc<Core>,
+    pub(crate) reader: Reader,
     files: Handles<FileHandle>,
     dirs: Handles<DirHandle>,
     capacity: Capacity,
@@ -75,7 +80,7 @@ pub enum OpenError {
 
 impl Mount {
     /// Opens the tree: looks up its root and begins to follow the filer's events, so that the
-    /// first answer given is kept true from the start. Must be called inside a tokio runtime,
+    /// first answer given is kept true from the start. With `whole`, files are kept whole there. Must be called inside a tokio runtime,
     /// on which all questions to the filer run from then on.
     ///
     /// # Errors
@@ -85,6 +90,7 @@ impl Mount {
         filer: Filer,
         reader: Reader,
         writer: Writer,
+        whole: Option<Files>,
         stats: Arc<MountStats>,
     ) -> Result<Self, OpenError> {
         let path = config.filer_path.clone();
@@ -98,7 +104,9 @@ impl Mount {
             stats,
             signature: signature(),
             root: Mutex::new(config.root),
-            files: Files::new(writer),
+            files: OpenFiles::new(writer),
+            fast: whole.map(|files| Arc::new(Fast::new(files, config.keep_decrypted))),
+            changed: Changed::default(),
             gate: Gate::default(),
             amending: Turns::default(),
             links: Turn::default(),
@@ -131,6 +139,12 @@ impl Mount {
         self.files.len() + self.dirs.len()
     }
 
+    /// Numbers of whole files, with `-cache.aggressive`.
+    pub fn whole_numbers(&self) -> Option<Arc<dyn Export>> {
+        let fast = self.core.fast.as_ref()?;
+        Some(Arc::clone(fast) as Arc<dyn Export>)
+    }
+
     /// Stops following the filer and telling the kernel. Called after the session has ended.
     pub fn close(&self) {
         self.save_all();
@@ -138,6 +152,9 @@ impl Mount {
         self.core.files.writer().close();
         self.follower.stop();
         self.core.invalidator.close();
+        if let Some(fast) = &self.core.fast {
+            fast.files.close();
+        }
         self.reader.close();
     }
 }

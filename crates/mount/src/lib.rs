@@ -11,9 +11,12 @@
 mod access;
 mod atime;
 mod attr;
+mod cached;
+mod changed;
 mod claims;
 mod config;
 mod entry;
+mod fast;
 mod files;
 mod follow;
 mod fs;
@@ -35,6 +38,8 @@ mod times;
 mod tree;
 mod unsaved;
 
+pub use cached::{Cached, Warmed};
+pub use changed::Changes;
 pub use config::{MountConfig, RootAttr};
 pub use fs::{Mount, OpenError};
 pub use ids::IdMap;

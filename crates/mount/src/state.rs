@@ -11,8 +11,10 @@ use parking_lot::{Mutex, RwLock};
 use seaweed::{Entry, Kind, pb};
 
 use crate::attr::attr;
+use crate::changed::Changed;
 use crate::claims::Claims;
 use crate::config::{MountConfig, RootAttr};
+use crate::fast::Fast;
 use crate::files::Files;
 use crate::gate::{Gate, Turn, Turns};
 use crate::invalidate::Invalidator;
@@ -41,6 +43,10 @@ pub(crate) struct Core {
     pub(crate) root: Mutex<RootAttr>,
     /// Files that are open.
     pub(crate) files: Files,
+    /// Whole files on the local disk, with `-cache.aggressive`.
+    pub(crate) fast: Option<Arc<Fast>>,
+    /// For those who follow changes.
+    pub(crate) changed: Changed,
     /// Directories are renamed while nobody uses the paths below them.
     pub(crate) gate: Gate,
     /// Attributes of what is not open are changed by reading and writing: by those who ask for it, and by

@@ -23,6 +23,7 @@ mod dir;
 mod listing;
 mod node;
 mod own;
+mod part;
 #[cfg(test)]
 mod tests;
 
@@ -499,9 +500,17 @@ impl Tree {
         let shared = linked
             .as_ref()
             .and_then(|id| self.link_nodes.get(id).copied());
+        for id in [shared, known].into_iter().flatten() {
+            let bound = self.nodes.get(&id);
+            if bound.is_some_and(|held| held.is_bound_to_other(&entry)) {
+                self.part(id, &entry);
+            }
+        }
         let reusable = shared.or(known).filter(|id| {
             let node = self.nodes.get(id);
-            node.is_some_and(|node| node.content.entry.kind == entry.kind)
+            node.is_some_and(|node| {
+                node.content.entry.kind == entry.kind && !node.is_bound_to_other(&entry)
+            })
         });
         let node = match reusable {
             Some(node) => {

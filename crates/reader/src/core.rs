@@ -50,6 +50,8 @@ pub(crate) enum Urgency {
     Demand,
     /// Somebody may want it soon.
     Ahead,
+    /// Somebody who keeps it takes it, and nobody else is expected to want it.
+    Once,
 }
 
 impl Core {
@@ -95,7 +97,7 @@ impl Core {
             }
             return match self.fetch(ctx, chunk, cut, urgency) {
                 Ok(Some(fetched)) => {
-                    if fetched.keep {
+                    if fetched.keep && urgency != Urgency::Once {
                         self.memory.insert(cut.key, Arc::clone(&fetched.piece));
                     }
                     lead.land(Ok(Arc::clone(&fetched.piece)));

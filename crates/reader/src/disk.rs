@@ -16,6 +16,7 @@ mod key;
 mod pace;
 mod place;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -31,11 +32,14 @@ use parking_lot::{Mutex, RwLock};
 
 pub(crate) use key::{DiskKey, Form};
 pub(crate) use pace::Pace;
-use place::Place;
+pub use place::Place;
 use store::Store;
+pub use survey::DiskUse;
 
 use crate::{DiskConfig, ReaderStats};
 
+/// Changes with the file format: what another version left is not ours to read.
+const VERSION: &str = "riptide-cache-1";
 /// Chunks waiting to be written.
 const QUEUE: usize = 64;
 /// How long writing pauses after the file system refused.
@@ -167,7 +171,7 @@ impl Disk {
 
 impl Shared {
     fn claim(&self) -> io::Result<Arc<Store>> {
-        let place = Place::claim(&self.config.dir, &self.config.cluster)?;
+        let place = Place::claim(&self.config.dir, VERSION, &self.config.cluster)?;
         let store = Arc::new(Store::new(
             place,
             self.config.capacity_bytes,

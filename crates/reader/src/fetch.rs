@@ -31,7 +31,7 @@ impl Core {
         urgency: Urgency,
     ) -> Result<Option<Fetched>, ReadError> {
         match cut.key.part {
-            Part::Whole => self.fetch_whole(ctx, chunk),
+            Part::Whole => self.fetch_whole(ctx, chunk, urgency),
             Part::Range(_) => self.fetch_range(ctx, chunk, cut.start, cut.piece_len),
             Part::Opened | Part::Manifest if chunk.size > OPAQUE_LIMIT && !chunk.is_manifest => {
                 Err(ReadError::TooLarge {
@@ -40,9 +40,9 @@ impl Core {
                     limit: OPAQUE_LIMIT,
                 })
             }
-            Part::Opened | Part::Manifest => match self.open_chunk(ctx, chunk, None)? {
+            Part::Opened | Part::Manifest => match self.open_chunk(ctx, chunk, None, urgency)? {
                 Some(fetched) => Ok(Some(fetched)),
-                None if urgency == Urgency::Demand => self.overdraw(ctx, chunk, cut).map(Some),
+                None if urgency != Urgency::Ahead => self.overdraw(ctx, chunk, cut).map(Some),
                 None => Ok(None),
             },
         }
@@ -104,17 +104,23 @@ impl Core {
     }
 
     /// All of a small plain chunk.
-    fn fetch_whole(&self, ctx: &Context<'_>, chunk: &Chunk) -> Result<Option<Fetched>, ReadError> {
+    fn fetch_whole(
+        &self,
+        ctx: &Context<'_>,
+        chunk: &Chunk,
+        urgency: Urgency,
+    ) -> Result<Option<Fetched>, ReadError> {
         let len = chunk.size as usize; // at most geometry.whole
         let limit = self.geometry.whole as u64;
-        let (stored, source) = match self.fetch_stored(ctx, chunk, Form::Plain, limit, None) {
-            Ok(Some(stored)) => stored,
-            Ok(None) => return Ok(None),
-            // The needle is larger than the chunk: a file was truncated. Its checksum is not
-            // worth fetching what nobody sees.
-            Err(RouteError::Refused { .. }) => return self.fetch_range(ctx, chunk, 0, len),
-            Err(error) => return Err(error.into()),
-        };
+        let (stored, source) =
+            match self.fetch_stored(ctx, chunk, Form::Plain, limit, None, urgency) {
+                Ok(Some(stored)) => stored,
+                Ok(None) => return Ok(None),
+                // The needle is larger than the chunk: a file was truncated. Its checksum is not
+                // worth fetching what nobody sees.
+                Err(RouteError::Refused { .. }) => return self.fetch_range(ctx, chunk, 0, len),
+                Err(error) => return Err(error.into()),
+            };
         if stored.len() < len {
             return Err(corrupt(
                 chunk,
@@ -135,6 +141,7 @@ impl Core {
         ctx: &Context<'_>,
         chunk: &Chunk,
         extra: Option<&Extra<'_>>,
+        urgency: Urgency,
     ) -> Result<Option<Fetched>, ReadError> {
         let (form, limit) = match (chunk.is_opaque(), chunk.is_manifest) {
             (true, false) => (Form::Opaque, OPAQUE_LIMIT),
@@ -159,7 +166,7 @@ impl Core {
         let Some(mut charge) = charge else {
             return Ok(None);
         };
-        let stored = self.fetch_stored(ctx, chunk, form, limit, extra)?;
+        let stored = self.fetch_stored(ctx, chunk, form, limit, extra, urgency)?;
         let Some((stored, source)) = stored else {
             return Ok(None);
         };
@@ -207,7 +214,7 @@ impl Core {
         *place = None;
         self.stats.starved.inc();
         let extra = Extra::of(&self.memory);
-        match self.open_chunk(ctx, chunk, Some(&extra))? {
+        match self.open_chunk(ctx, chunk, Some(&extra), Urgency::Demand)? {
             Some(fetched) => {
                 *place = Some((cut.key, Arc::clone(&fetched.piece)));
                 Ok(fetched)
@@ -228,6 +235,7 @@ impl Core {
         form: Form,
         limit: u64,
         extra: Option<&Extra<'_>>,
+        urgency: Urgency,
     ) -> Result<Option<(Bytes, Source)>, RouteError> {
         let key = DiskKey {
             needle: chunk.file_id,
@@ -260,6 +268,7 @@ impl Core {
                 if let Some(disk) = &self.disk
                     && whole.verified
                     && extra.is_none()
+                    && urgency != Urgency::Once
                     && disk.wants(chunk.offset.saturating_add(chunk.size))
                 {
                     disk.offer(key, stored.clone());

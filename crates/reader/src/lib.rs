@@ -10,6 +10,7 @@
 //! - [`core`], [`fetch`], [`landing`], [`flight`]: how a piece gets here, once for all who want it.
 //! - [`memory`], [`cache`], [`pool`], [`allowance`]: all file data under one ceiling.
 //! - [`disk`]: verified chunks on disk, across mounts.
+//! - [`once`]: whole files, for somebody who keeps them elsewhere.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 #![allow(rustdoc::private_intra_doc_links)]
@@ -24,6 +25,7 @@ mod fetch;
 mod flight;
 mod landing;
 mod memory;
+mod once;
 mod piece;
 mod pool;
 mod prefetch;
@@ -36,6 +38,7 @@ mod stream;
 mod window;
 
 pub use config::{DiskConfig, ReaderConfig};
+pub use disk::{DiskUse, Place};
 pub use error::ReadError;
 pub use piece::OPAQUE_LIMIT;
 pub use reader::Reader;

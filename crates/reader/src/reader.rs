@@ -1,6 +1,7 @@
 //! The reader, from the outside.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use seaweed::{Chunk, FileView};
 
 use crate::allowance::Allowance;
 use crate::core::Core;
-use crate::disk::{Disk, Pace};
+use crate::disk::{Disk, DiskUse, Pace};
 use crate::flight::Flights;
 use crate::memory::Memory;
 use crate::piece::Geometry;
@@ -144,6 +145,52 @@ impl Reader {
                 Err(error)
             }
         }
+    }
+
+    /// The data of a file, without its holes, in runs for [`read_once`](Self::read_once): whoever
+    /// reads each run once fetches nothing twice.
+    pub fn runs(&self, view: &FileView) -> Vec<Range<u64>> {
+        self.0.core.runs(view)
+    }
+
+    /// Appends a range of the file, which ends within it, to `out`, and keeps nothing of it in
+    /// memory or on disk: for whoever keeps it elsewhere.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. `out` is to be thrown away then, whatever is in it.
+    pub fn read_once(
+        &self,
+        ctx: &Context<'_>,
+        view: &FileView,
+        range: Range<u64>,
+        out: &mut dyn Sink,
+    ) -> Result<(), ReadError> {
+        self.0.core.read_once(ctx, view, range, out)
+    }
+
+    /// Bytes of these chunks that are in the disk cache.
+    pub fn on_disk(&self, chunks: &[Chunk]) -> u64 {
+        let disk = self.0.core.disk.as_ref();
+        disk.map_or(0, |disk| disk.held_of(chunks))
+    }
+
+    /// What is in the disk cache.
+    pub fn disk_use(&self) -> DiskUse {
+        let disk = self.0.core.disk.as_ref();
+        disk.map_or_else(DiskUse::default, Disk::held)
+    }
+
+    /// Removes these chunks from the disk cache, or all of them; what was removed.
+    pub fn evict_disk(&self, chunks: Option<&[Chunk]>) -> DiskUse {
+        let disk = self.0.core.disk.as_ref();
+        disk.map_or_else(DiskUse::default, |disk| disk.evict(chunks))
+    }
+
+    /// Reads all of the disk cache and compares it with its checksums; what is there, and how many
+    /// chunks were damaged. Those are removed.
+    pub fn verify_disk(&self) -> (DiskUse, u64) {
+        let disk = self.0.core.disk.as_ref();
+        disk.map_or_else(Default::default, Disk::verify)
     }
 
     /// What was counted so far.

@@ -100,7 +100,9 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     let store = Arc::clone(upload.store());
     let writer = writer(options, upload);
     let writer_stats = writer.stats();
-    let mount = Mount::open(config, filer.clone(), reader, writer, Arc::clone(&stats)).await?;
+    let whole = whole_files(options, &stats, cluster_name(&configuration))?;
+    let counted = Arc::clone(&stats);
+    let mount = Mount::open(config, filer.clone(), reader, writer, whole, counted).await?;
 
     let registry = Arc::new(registry(
         options,
@@ -111,6 +113,9 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     ));
     registry.add(Arc::clone(&stats) as Arc<dyn Export>);
     registry.add(reader_stats);
+    if let Some(numbers) = mount.whole_numbers() {
+        registry.add(numbers);
+    }
     if let Some(fabric) = fabric {
         registry.add(fabric);
     }
@@ -184,6 +189,32 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
         concurrent: options.data.concurrent_readers,
         ..ReaderConfig::default()
     }
+}
+
+fn whole_files(
+    options: &MountOptions,
+    stats: &Arc<MountStats>,
+    cluster: String,
+) -> anyhow::Result<Option<whole::Files>> {
+    let Some(wanted) = &options.whole else {
+        return Ok(None);
+    };
+    let stats = Arc::clone(stats);
+    let config = whole::Config {
+        dir: options.data.cache_dir.clone(),
+        cluster,
+        capacity_bytes: wanted.capacity_bytes,
+        min_free_bytes: wanted.min_free_bytes,
+        fillers: wanted.fillers,
+        bytes_per_second: wanted.bytes_per_second,
+        foreground: Arc::new(move || stats.bytes_read.get()),
+        ..whole::Config::default()
+    };
+    let files = whole::Files::open(&config);
+    let dir = options.data.cache_dir.display();
+    files
+        .map(Some)
+        .with_context(|| format!("-cacheDir={dir}: keeping whole files there"))
 }
 
 /// No larger chunk is made, whatever `-chunkSizeLimitMB` says: volume servers refuse files of more
@@ -265,6 +296,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         save_later: options.data.save_later,
         flush_every: options.data.flush_every,
         keep_atime: options.metadata.keep_atime,
+        keep_decrypted: options.whole.is_some_and(|whole| whole.decrypted),
         shared_locks: options.data.shared_locks,
         whole_files: options.data.whole_files,
         lock_waiters: options.kernel.max_threads / 2,

@@ -41,6 +41,17 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         sections: &mount::ALL,
     },
     Subcommand {
+        name: "mount-fast",
+        about: "Mount read-only, with files whole on the local disk",
+        details: "As mount with -readOnly and -cache.aggressive: a file that is opened is brought into -cacheDir as a whole, \
+                  in the background, and then opened there by the kernel, so that reading it is as fast as reading a local file. \
+                  Until it is there, and where the kernel does not do that, it is read as usual. \
+                  warmup brings files in before they are needed, cache shows them.",
+        words: &[],
+        usage: "-filer=HOST:PORT[,HOST:PORT...] -dir=DIR -cacheDir=DIR [flags]",
+        sections: &mount::ALL,
+    },
+    Subcommand {
         name: "fuse",
         about: "Mount in the background, as mount and fstab want it",
         details: "Returns when the mount is ready, or with the reason why not. Takes the flags of mount as options, \
@@ -74,6 +85,26 @@ pub static SUBCOMMANDS: &[Subcommand] = &[
         words: &["DIR"],
         usage: "[-json] [-once]",
         sections: &[&STATS],
+    },
+    Subcommand {
+        name: "warmup",
+        about: "Bring files of a mount to the local disk before they are needed",
+        details: "PATH is a file or folder below a mount of this machine, or the mount point. A mount-fast brings the files in whole, \
+                  in the background; of another mount they are read through, so that its disk cache has what it keeps of them. \
+                  Ends with status 1 when a file could not be brought in.",
+        words: &["PATH..."],
+        usage: "[-follow] [-parallel=N]",
+        sections: &[&WARMUP],
+    },
+    Subcommand {
+        name: "cache",
+        about: "Show, empty or check what a mount keeps on the local disk",
+        details: "DIR is a mount point, PATH a file or folder below it. ls lists the whole files, and what the disk cache has of \
+                  the chunks of each file; of a mount point, all in one line. evict removes them, but no whole file that is open. \
+                  verify reads them and compares them with their checksums; what is damaged is removed, and the status is 1.",
+        words: &["ls|evict|verify", "DIR|PATH"],
+        usage: "[-json]",
+        sections: &[&CACHE],
     },
     Subcommand {
         name: "ping",
@@ -182,6 +213,24 @@ static STATS: Section = Section {
     ],
 };
 
+static WARMUP: Section = Section {
+    title: "Flags",
+    flags: &[
+        Flag::switch("follow")
+            .help("Go on with what comes or changes below PATH, until Ctrl-C.")
+            .ours(),
+        Flag::int("parallel", 1, 128)
+            .default("4")
+            .help("How many files are read at a time, where they are read through.")
+            .ours(),
+    ],
+};
+
+static CACHE: Section = Section {
+    title: "Flags",
+    flags: &[Flag::switch("json").help("Print JSON.").ours()],
+};
+
 static PING: Section = Section {
     title: "Flags",
     flags: &[
@@ -247,6 +296,20 @@ static DEV: Section = Section {
 };
 
 impl Subcommand {
+    /// Flags that are set unless a file or the command line sets them.
+    pub fn presets(&self) -> &'static [(&'static str, &'static str)] {
+        match self.name {
+            "mount-fast" => &[("readOnly", "true"), ("cache.aggressive", "true")],
+            _ => &[],
+        }
+    }
+
+    /// How many words it takes besides flags; none where that has no limit.
+    pub fn most_words(&self) -> Option<usize> {
+        let endless = self.words.last().is_some_and(|word| word.ends_with("..."));
+        (!endless).then_some(self.words.len())
+    }
+
     /// Its own sections and those every subcommand takes.
     pub fn all_sections(&self) -> Vec<&'static Section> {
         let mut sections = self.sections.to_vec();
@@ -302,11 +365,15 @@ fn clap_subcommand(subcommand: &Subcommand) -> Command {
         )
         .args(subcommand.words.iter().enumerate().map(|(at, word)| {
             let arg = Arg::new(*word).index(at + 1);
+            let arg = match word.ends_with("...") {
+                true => arg.num_args(1..),
+                false => arg,
+            };
             arg.value_parser(value_parser!(std::ffi::OsString))
-                .value_hint(if word.trim_matches(['[', ']']) == "DIR" {
-                    ValueHint::DirPath
-                } else {
-                    ValueHint::Other
+                .value_hint(match word.trim_matches(['[', ']']) {
+                    "DIR" => ValueHint::DirPath,
+                    "PATH..." | "DIR|PATH" => ValueHint::AnyPath,
+                    _ => ValueHint::Other,
                 })
         }))
 }
@@ -355,10 +422,13 @@ mod tests {
             names,
             [
                 "mount",
+                "mount-fast",
                 "fuse",
                 "sidecar",
                 "umount",
                 "stats",
+                "warmup",
+                "cache",
                 "ping",
                 "bench",
                 "needle",

@@ -212,8 +212,13 @@ impl Flag {
     }
 }
 
+/// Other spellings of flags.
+const SPELLINGS: [(&str, &str); 1] = [("read-only", "readOnly")];
+
 /// The flag called `name` in `sections`.
 pub fn find<'t>(sections: &[&'t Section], name: &str) -> Option<&'t Flag> {
+    let known = SPELLINGS.iter().find(|(spelling, _)| *spelling == name);
+    let name = known.map_or(name, |(_, name)| name);
     flags(sections).find(|flag| flag.name == name)
 }
 

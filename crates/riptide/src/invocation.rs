@@ -12,10 +12,10 @@ use crate::flags::error::nearest;
 use crate::flags::values::Warning;
 use crate::flags::{FlagError, Kind, Section, Values, flags, options_file, rewrite, toml_file};
 use crate::options::{
-    BackgroundOptions, BenchOptions, LogOptions, MountOptions, PingOptions, doctor_options,
-    needle_options, sidecar_config,
+    BackgroundOptions, BenchOptions, LogOptions, MountOptions, PingOptions, cache_options,
+    doctor_options, needle_options, sidecar_config, warmup_options,
 };
-use crate::run::{DoctorOptions, NeedleOptions};
+use crate::run::{CacheOptions, DoctorOptions, NeedleOptions, WarmupOptions};
 
 /// What the user wants.
 #[derive(Debug)]
@@ -57,6 +57,10 @@ pub enum Action {
         /// Whether to print only once.
         once: bool,
     },
+    /// `warmup`.
+    Warmup(WarmupOptions),
+    /// `cache`.
+    Cache(CacheOptions),
     /// `ping`.
     Ping(PingOptions),
     /// `bench`.
@@ -109,7 +113,12 @@ impl Invocation {
             words = under(&words, file, &given_names(subcommand, &matches));
             matches = self::matches(&words)?;
         }
-        let given = given(subcommand, &matches);
+        let mut given = given(subcommand, &matches);
+        for (name, value) in subcommand.presets() {
+            if !given.iter().any(|(other, _)| other == name) {
+                given.push((name, value.into()));
+            }
+        }
         let given = given.iter().map(|(name, text)| (*name, text.as_os_str()));
         let values = Values::new(&sections, given)?;
         let mut logging = LogOptions::from_values(&values);
@@ -143,7 +152,7 @@ impl Action {
         values: &Values,
     ) -> Result<Self, FlagError> {
         Ok(match subcommand.name {
-            "mount" => Self::Mount(Box::new(MountOptions::from_values(values)?)),
+            "mount" | "mount-fast" => Self::Mount(Box::new(MountOptions::from_values(values)?)),
             "fuse" => Self::Fuse(BackgroundOptions::new(
                 word(matches, "DIR")?,
                 &values.os_list("o").join(OsStr::new(",")),
@@ -164,6 +173,18 @@ impl Action {
                 json: values.switch("json"),
                 once: values.switch("once"),
             },
+            "warmup" => Self::Warmup(warmup_options(
+                matches
+                    .get_many::<OsString>("PATH...")
+                    .into_iter()
+                    .flatten(),
+                values,
+            )?),
+            "cache" => Self::Cache(cache_options(
+                word(matches, "ls|evict|verify")?,
+                word(matches, "DIR|PATH")?,
+                values,
+            )?),
             "ping" => Self::Ping(PingOptions::new(
                 word(matches, "HOST:PORT")?,
                 matches

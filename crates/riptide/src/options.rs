@@ -7,6 +7,7 @@
 
 mod background;
 mod bench;
+mod cache;
 mod ping;
 mod read;
 mod sidecar;
@@ -23,6 +24,7 @@ use seaweed::ServerAddress;
 use crate::flags::{FlagError, Values};
 pub use background::BackgroundOptions;
 pub use bench::{BenchOptions, BenchPlace};
+pub use cache::{cache_options, warmup_options};
 pub use ping::PingOptions;
 pub use sidecar::{doctor_options, needle_options, sidecar_config};
 
@@ -44,6 +46,8 @@ pub struct MountOptions {
     pub data: DataOptions,
     /// How data comes over the fabric; none without `-rdma.enabled`.
     pub fabric: Option<FabricOptions>,
+    /// How files are kept whole; none without `-cache.aggressive`.
+    pub whole: Option<WholeOptions>,
     /// How names and attributes are kept.
     pub metadata: MetadataOptions,
     /// How the kernel talks to the mount.
@@ -180,6 +184,21 @@ pub enum Sidecars {
     Listed(Vec<String>),
 }
 
+/// How files are kept whole on the local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeOptions {
+    /// `-cache.filesMB`, in bytes.
+    pub capacity_bytes: u64,
+    /// `-cache.minFreeMB`, in bytes.
+    pub min_free_bytes: u64,
+    /// `-cache.fillMBps`, in bytes a second; 0 for no limit.
+    pub bytes_per_second: u64,
+    /// `-cache.fillers`, from 1 to 128.
+    pub fillers: usize,
+    /// `-cache.decrypted`.
+    pub decrypted: bool,
+}
+
 /// How names and attributes are kept.
 #[derive(Debug, Clone)]
 pub struct MetadataOptions {
@@ -234,6 +253,7 @@ impl MountOptions {
             point: PointOptions::from_values(values)?,
             data: DataOptions::from_values(values)?,
             fabric: FabricOptions::from_values(values)?,
+            whole: WholeOptions::from_values(values),
             metadata: MetadataOptions {
                 ttl: Duration::from_secs(values.count("cacheMetaTtlSec")),
                 dir_max_entries: values.count("cacheDirMaxEntries"),
@@ -346,6 +366,18 @@ impl FabricOptions {
         };
         // A value that is not allowed is an error even where it would have no effect.
         Ok(values.switch("rdma.enabled").then_some(options))
+    }
+}
+
+impl WholeOptions {
+    fn from_values(values: &Values) -> Option<Self> {
+        values.switch("cache.aggressive").then(|| Self {
+            capacity_bytes: values.mib("cache.filesMB"),
+            min_free_bytes: values.mib("cache.minFreeMB"),
+            bytes_per_second: values.mib("cache.fillMBps"),
+            fillers: values.count("cache.fillers"),
+            decrypted: values.switch("cache.decrypted"),
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! One module a subcommand, and what picks among them.
 
 mod bench;
+mod below;
+mod cache;
 mod dev;
 mod doctor;
 mod fuse;
@@ -11,15 +13,18 @@ mod sidecar;
 mod stats;
 mod umount;
 mod version;
+mod warmup;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+pub use cache::{CacheAction, CacheOptions};
 pub use doctor::DoctorOptions;
 pub use mount::run_mount;
 pub use needle::{NeedleAction, NeedleOptions};
+pub use warmup::WarmupOptions;
 
 use crate::invocation::{Action, Invocation};
 use crate::options::BackgroundOptions;
@@ -86,6 +91,8 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Action::Doctor(options) => doctor::run(&options),
         Action::Umount { dir, lazy } => umount::run(&dir, lazy),
         Action::Stats { dir, json, once } => stats::run(&dir, json, once),
+        Action::Warmup(options) => warmup::run(&options),
+        Action::Cache(options) => cache::run(&options),
         Action::Ping(options) => ping::run(&options),
         Action::Bench(options) => bench::run(&options),
         Action::Dev { dir, files } => dev::run(dir, files),

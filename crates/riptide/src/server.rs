@@ -6,6 +6,7 @@
 //! beside the data path: they only read counters.
 
 mod authority;
+mod cache;
 mod client;
 mod control;
 mod routes;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
+use mount::Mount;
 use stats::Registry;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -65,14 +67,16 @@ pub enum ServerError {
 
 impl StatsServer {
     /// Shows `registry` on the local socket of the mount at `dir` (absolute, without symbolic
-    /// links), and on `metrics` if given.
+    /// links), and on `metrics` if given. What `mount` keeps on disk is shown and changed on the local
+    /// socket alone.
     pub fn start(
         runtime: &Handle,
         registry: Arc<Registry>,
         dir: &Path,
         metrics: Option<SocketAddr>,
+        mount: Option<Arc<Mount>>,
     ) -> Result<Self, ServerError> {
-        Self::start_at(runtime, registry, &socket_path(dir), metrics)
+        Self::start_at(runtime, registry, &socket_path(dir), metrics, mount)
     }
 
     /// The same with a socket of the caller's choice.
@@ -81,6 +85,7 @@ impl StatsServer {
         registry: Arc<Registry>,
         path: &Path,
         metrics: Option<SocketAddr>,
+        mount: Option<Arc<Mount>>,
     ) -> Result<Self, ServerError> {
         let _guard = runtime.enter();
         let routes = routes::router(registry);
@@ -103,6 +108,10 @@ impl StatsServer {
         };
         let (socket, listener) = socket::Bound::bind(path).map_err(failed)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
+        let routes = match mount {
+            Some(mount) => routes.merge(cache::router(mount)),
+            None => routes,
+        };
         tasks.push(serve(runtime, listener, routes));
         Ok(Self {
             socket,
@@ -189,7 +198,7 @@ mod tests {
         let path = dir.path().join("s.sock");
         let any = "127.0.0.1:0".parse().unwrap();
         let server =
-            StatsServer::start_at(runtime.handle(), registry(&[]), &path, Some(any)).unwrap();
+            StatsServer::start_at(runtime.handle(), registry(&[]), &path, Some(any), None).unwrap();
         let address = server.address().unwrap();
 
         let metrics = get(address, "/metrics");
@@ -217,7 +226,8 @@ mod tests {
         let any = "127.0.0.1:0".parse().unwrap();
         let registry = registry(&["the filer is away"]);
         let path = dir.path().join("s.sock");
-        let server = StatsServer::start_at(runtime.handle(), registry, &path, Some(any)).unwrap();
+        let server =
+            StatsServer::start_at(runtime.handle(), registry, &path, Some(any), None).unwrap();
         let health = get(server.address().unwrap(), "/health");
         assert!(health.starts_with("HTTP/1.1 503"), "{health}");
         assert!(health.contains("the filer is away"), "{health}");
@@ -230,9 +240,10 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let path = dir.path().join("s.sock");
-        let error = StatsServer::start_at(runtime.handle(), registry(&[]), &path, Some(address))
-            .unwrap_err()
-            .to_string();
+        let error =
+            StatsServer::start_at(runtime.handle(), registry(&[]), &path, Some(address), None)
+                .unwrap_err()
+                .to_string();
         assert!(error.contains(&address.to_string()), "{error}");
         assert!(error.contains("-metricsPort"), "{error}");
         assert!(!path.exists());

@@ -5,6 +5,7 @@
 //! values that the filer and `weed mount` agree on, so that both show the same
 //! file.
 
+mod content;
 mod inode;
 mod size;
 mod time;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+
+pub use content::{ContentKey, ContentKeyError};
 
 use crate::mode::{Kind, kind, permissions};
 use crate::{Chunk, ChunkError, pb};

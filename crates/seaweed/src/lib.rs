@@ -36,7 +36,7 @@ pub mod volume;
 pub use address::{AddressError, ServerAddress, host_and_port};
 pub use chunk::{Chunk, ChunkError, CipherKey};
 pub use decode::{DecodeError, MAX_CLEAR, decode_chunk};
-pub use entry::{Entry, EntryError, Remote};
+pub use entry::{ContentKey, ContentKeyError, Entry, EntryError, Remote};
 pub use file_id::{FileId, FileIdError};
 pub use mode::Kind;
 pub use security::Security;

@@ -32,7 +32,8 @@ pub struct Refused {
 }
 
 impl Mount {
-    /// Starts it and waits until the root can be listed.
+    /// Starts it and waits until the root can be listed. `flags` may begin with another subcommand
+    /// than `mount`.
     ///
     /// # Panics
     /// When it does not come up.
@@ -81,7 +82,11 @@ impl Mount {
         let cluster = &scene.cluster;
         let metrics = free_port_pair().unwrap_or_else(|e| panic!("{e:#}"));
         let dir = scene.path(name);
-        let mut args: Vec<OsString> = vec!["mount".into()];
+        let (command, flags) = match flags.split_first() {
+            Some((command, rest)) if !command.starts_with('-') => (*command, rest),
+            _ => ("mount", flags),
+        };
+        let mut args: Vec<OsString> = vec![command.into()];
         let mut default = |flag: &str, value: String| {
             let given = |given: &&str| {
                 given

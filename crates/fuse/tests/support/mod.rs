@@ -289,7 +289,7 @@ pub fn direct(kind: Kind) -> Node {
 }
 
 impl FileSystem for MemFs {
-    fn mounted(&self, notifier: Notifier) {
+    fn mounted(&self, notifier: Notifier, _: &fuse::Negotiated) {
         *self.notifier.lock() = Some(notifier);
     }
 

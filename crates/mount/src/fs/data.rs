@@ -1,16 +1,20 @@
 //! The bytes of files.
 
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use context::Context;
 use fuse::{Errno, NodeId, Opened, ReadReply, Request};
+use parking_lot::Mutex;
 use reader::{ReadError, Sink, Stream};
 use seaweed::{Entry, FileView, Kind};
+use whole::Whole;
 use writer::Look;
 
+use crate::fast::Local;
 use crate::files::File;
 use crate::remote::RemoteError;
 use crate::tree::Content;
@@ -26,6 +30,10 @@ pub(super) struct FileHandle {
     was_read: AtomicBool,
     /// Whether it was opened for writing.
     writes: bool,
+    /// Whether the kernel reads it without asking.
+    past_us: bool,
+    /// Where it is read by us, with `-cache.aggressive`.
+    local: Mutex<Local>,
     pub(super) file: Arc<File>,
 }
 
@@ -63,6 +71,7 @@ impl Mount {
     }
 
     fn open_claimed(&self, ctx: &Context<'_>, node: NodeId, flags: u32) -> Result<Opened, Errno> {
+        let whole = self.whole_of(node);
         let tree = self.core.tree.read();
         let held = tree.node(node).ok_or(Errno::ESTALE)?;
         let entry = &held.content.entry;
@@ -81,6 +90,10 @@ impl Mount {
         }
         self.reader.expect(&entry.chunks);
         let keep_cache = held.keep_cache();
+        let backing = self.core.fast.as_ref().and_then(|fast| {
+            let current = whole.filter(|(version, _)| held.content.version == *version);
+            fast.open(node, held, current.map(|(_, whole)| whole))
+        });
         held.open();
         drop(tree);
         let file = self.acquire(node);
@@ -88,10 +101,40 @@ impl Mount {
             && let Err(errno) = self.truncate(ctx, &file, 0, false)
         {
             self.relinquish(&file);
-            self.core.tree.write().closed(node);
+            self.leave(node, backing.is_some());
             return Err(errno);
         }
-        Ok(self.opened(node, file, flags, keep_cache))
+        Ok(self.opened(node, file, flags, keep_cache, backing))
+    }
+
+    /// The file of a node as it is now, and which version that is, if a handle could be opened past
+    /// us with it. If it is not here, it is brought in.
+    fn whole_of(&self, node: NodeId) -> Option<(u64, Whole)> {
+        let fast = self.core.fast.as_ref()?;
+        let (content, path) = {
+            let tree = self.core.tree.read();
+            let held = tree.node(node).filter(|held| !held.stale)?;
+            (Arc::clone(&held.content), tree.path(node)?)
+        };
+        let key = fast.key(&content).ok()?;
+        if fast.wants_file(node)
+            && let Some(whole) = fast.files.find(&key, Some(&path))
+        {
+            return Some((content.version, whole));
+        }
+        if let Err(reason) = self.keep_whole(&content.entry, &path, true) {
+            tracing::debug!(path, reason, "not kept whole");
+        }
+        None
+    }
+
+    /// A handle of a node is closed, or was not opened after all.
+    fn leave(&self, node: NodeId, past_us: bool) {
+        if let Some(fast) = &self.core.fast {
+            let tree = self.core.tree.read();
+            fast.close(node, tree.node(node), past_us);
+        }
+        self.core.tree.write().closed(node);
     }
 
     /// A handle of `file`.
@@ -101,12 +144,15 @@ impl Mount {
         file: Arc<File>,
         flags: u32,
         keep_cache: bool,
+        backing: Option<u32>,
     ) -> Opened {
         let handle = self.files.insert(FileHandle {
             node,
             stream: Stream::new(),
             was_read: AtomicBool::new(false),
             writes: Self::writes(flags),
+            past_us: backing.is_some(),
+            local: Mutex::default(),
             file,
         });
         Opened {
@@ -114,6 +160,7 @@ impl Mount {
             keep_cache,
             // Who cannot write has nothing to save; locks are given back with FLUSH.
             no_flush: !Self::writes(flags) && !self.core.config.shared_locks,
+            backing,
             ..Opened::default()
         }
     }
@@ -128,7 +175,7 @@ impl Mount {
             if handle.writes {
                 self.core.unclaim(handle.node);
             }
-            self.core.tree.write().closed(handle.node);
+            self.leave(handle.node, handle.past_us);
         }
     }
 
@@ -318,6 +365,14 @@ impl Mount {
         if len == 0 {
             return Ok(0);
         }
+        if let Some(fast) = &self.core.fast {
+            let whole = file.local.lock().find(fast, content);
+            let read = whole.is_some_and(|whole| read_whole(&whole, offset, len, reply));
+            fast.was_read(read);
+            if read {
+                return Ok(len);
+            }
+        }
         if !entry.content.is_empty() {
             self.core.stats.inline_reads.inc();
             inline(&entry.content, offset, len, reply);
@@ -411,6 +466,19 @@ impl DataError {
             Self::Read(ReadError::Sse { .. }) => Errno::ENOTSUP,
             Self::Read(ReadError::TooLarge { .. }) => Errno::EFBIG,
             _ => Errno::EIO,
+        }
+    }
+}
+
+/// Reads a whole file on the local disk; false when that fails, and then nothing is appended.
+fn read_whole(whole: &Whole, offset: u64, len: usize, reply: &mut ReadReply<'_>) -> bool {
+    let before = reply.len();
+    match whole.file().read_exact_at(reply.fill(len), offset) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "a whole file cannot be read, the servers are asked");
+            reply.truncate(before);
+            false
         }
     }
 }

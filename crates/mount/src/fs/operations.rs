@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fuse::{
-    Access, Attr, CopyPlace, DirReply, Entry, Errno, FileLock, FileSystem, Lookup, NodeId,
-    Notifier, Opened, ReadReply, Request, SetAttr, SetLock, StatFs, Write, XattrReply,
+    Access, Attr, CopyPlace, DirReply, Entry, Errno, FileLock, FileSystem, Lookup, Negotiated,
+    NodeId, Notifier, Opened, ReadReply, Request, SetAttr, SetLock, StatFs, Write, XattrReply,
 };
 
 use crate::access;
@@ -14,7 +14,10 @@ use crate::access;
 use super::{Mount, old_name};
 
 impl FileSystem for Mount {
-    fn mounted(&self, notifier: Notifier) {
+    fn mounted(&self, notifier: Notifier, agreed: &Negotiated) {
+        if let Some(fast) = &self.core.fast {
+            fast.attach(notifier.clone(), agreed);
+        }
         self.core.invalidator.attach(notifier);
     }
 

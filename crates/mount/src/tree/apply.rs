@@ -321,6 +321,9 @@ impl Tree {
         let Some(held) = self.nodes.get_mut(&node) else {
             return;
         };
+        if held.is_bound_to_other(&entry) {
+            return self.part(node, &entry);
+        }
         match held.update(entry) {
             Change::None => {}
             Change::Attr => self.told.push(Invalidation::Attr(node)),

@@ -1,11 +1,11 @@
 //! One inode the kernel knows.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fuse::NodeId;
 use parking_lot::Mutex;
-use seaweed::{Entry, FileView};
+use seaweed::{ContentKey, Entry, FileView};
 
 use super::dir::Dir;
 
@@ -20,6 +20,7 @@ pub(crate) struct Content {
     pub(crate) view: OnceLock<Arc<FileView>>,
     /// Held while the view is being made, so that it is made once.
     pub(crate) resolving: Mutex<()>,
+    key: OnceLock<Option<ContentKey>>,
 }
 
 impl Content {
@@ -29,7 +30,13 @@ impl Content {
             version,
             view: OnceLock::new(),
             resolving: Mutex::new(()),
+            key: OnceLock::new(),
         }
+    }
+
+    /// See [`Entry::content_key`]; made once.
+    pub(crate) fn key(&self) -> Option<ContentKey> {
+        *self.key.get_or_init(|| self.entry.content_key())
     }
 }
 
@@ -65,6 +72,8 @@ pub(crate) struct Node {
     pub(crate) dir: Option<Box<Dir>>,
     lookups: AtomicU64,
     opens: AtomicU32,
+    /// The kernel reads its bytes from a file of ours without asking, for some handle.
+    past_us: AtomicBool,
     /// Version of the pages that the kernel may hold.
     cached_version: AtomicU64,
 }
@@ -80,6 +89,7 @@ impl Node {
             dir,
             lookups: AtomicU64::new(0),
             opens: AtomicU32::new(0),
+            past_us: AtomicBool::new(false),
             cached_version: AtomicU64::new(0),
         }
     }
@@ -110,6 +120,20 @@ impl Node {
 
     pub(crate) fn is_open(&self) -> bool {
         self.opens.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the kernel reads its bytes without asking: it cannot hold another version then.
+    pub(crate) fn is_past_us(&self) -> bool {
+        self.past_us.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_past_us(&self, past: bool) {
+        self.past_us.store(past, Ordering::Relaxed);
+    }
+
+    /// Whether it cannot become what `entry` says.
+    pub(crate) fn is_bound_to_other(&self, entry: &Entry) -> bool {
+        self.is_past_us() && !self.content.entry.same_content(entry)
     }
 
     fn is_unused(&self) -> bool {

@@ -544,3 +544,93 @@ fn numbered(name: &str, size: u64, inode: u64) -> Arc<Entry> {
         ..Entry::clone(&plain)
     })
 }
+
+/// The kernel reads the node's bytes without asking.
+fn past_us(tree: &Tree, node: NodeId) {
+    tree.node(node).unwrap().open();
+    tree.node(node).unwrap().set_past_us(true);
+}
+
+#[test]
+fn a_name_whose_bytes_change_parts_from_an_inode_that_is_read_past_us() {
+    let mut tree = tree();
+    let old = learn(&mut tree, ROOT, entry("a", 5), 10).node;
+    past_us(&tree, old);
+    // Attributes alone change where they are.
+    let mut touched = Entry::clone(&entry("a", 5));
+    touched.perm = 0o600;
+    tree.apply(rewritten("/", &Arc::new(touched), 15));
+    assert_eq!(known(tree.find(ROOT, "a")).node, old);
+    let _ = tree.take_told();
+
+    tree.apply(rewritten("/", &entry("a", 6), 20));
+    let told = tree.take_told();
+    assert!(
+        told.contains(&Invalidation::Name(ROOT, "a".into())),
+        "{told:?}"
+    );
+    assert!(
+        !told.contains(&Invalidation::Data(old)),
+        "its pages are right"
+    );
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unnamed));
+    let new = tree.adopt(ROOT, "a").unwrap();
+    assert_ne!(new.node, old);
+    assert_eq!((size_of(&tree, new.node), size_of(&tree, old)), (6, 5));
+    assert_eq!(tree.node(old).unwrap().place, Place::Gone);
+    assert_eq!(tree.locate(old), None);
+    // Later versions are the new one's, until it is read past us as well.
+    tree.apply(rewritten("/", &entry("a", 7), 30));
+    assert_eq!((size_of(&tree, new.node), size_of(&tree, old)), (7, 5));
+}
+
+#[test]
+fn an_answer_about_a_name_read_past_us_makes_another_inode_too() {
+    let mut tree = tree();
+    let old = learn(&mut tree, ROOT, entry("a", 5), 10).node;
+    past_us(&tree, old);
+    tree.doubt_everything();
+    let new = learn(&mut tree, ROOT, entry("a", 6), 20).node;
+    assert_ne!(new, old);
+    assert_eq!(known(tree.find(ROOT, "a")).node, new);
+    // Asked for again as a node, as after a gap.
+    past_us(&tree, new);
+    let (directory, name, seq) = tree.locate(new).unwrap();
+    assert_eq!((directory.as_str(), name.as_str()), ("/", "a"));
+    tree.refreshed(new, entry("a", 8), 30, seq);
+    assert_eq!(size_of(&tree, new), 6);
+    match tree.find(ROOT, "a") {
+        Found::Unnamed => assert_eq!(size_of(&tree, tree.node_of(ROOT, "a").unwrap_or(new)), 6),
+        Found::Unknown(_) => {}
+        other => panic!("{other:?}"),
+    }
+    let newest = learn(&mut tree, ROOT, entry("a", 8), 40).node;
+    assert_eq!(size_of(&tree, newest), 8);
+    // Unchanged, it is the same inode.
+    let same = learn(&mut tree, ROOT, entry("b", 1), 50).node;
+    past_us(&tree, same);
+    tree.doubt_everything();
+    assert_eq!(learn(&mut tree, ROOT, entry("b", 1), 60).node, same);
+}
+
+#[test]
+fn all_names_of_a_hard_link_part_from_an_inode_that_is_read_past_us() {
+    let mut tree = tree();
+    let group = |name: &str, size: u64| {
+        let mut entry = Entry::clone(&linked(name, b"g", 2));
+        entry.size = size;
+        Arc::new(entry)
+    };
+    let old = learn(&mut tree, ROOT, group("a", 5), 10).node;
+    assert_eq!(learn(&mut tree, ROOT, group("b", 5), 11).node, old);
+    past_us(&tree, old);
+    let new = learn(&mut tree, ROOT, group("b", 6), 20).node;
+    assert_ne!(new, old);
+    assert!(matches!(tree.find(ROOT, "a"), Found::Unknown(_)));
+    assert_eq!(learn(&mut tree, ROOT, group("a", 6), 21).node, new);
+    let told = tree.take_told();
+    assert!(
+        told.contains(&Invalidation::Name(ROOT, "a".into())),
+        "{told:?}"
+    );
+}

@@ -79,6 +79,14 @@ impl Index {
         }
     }
 
+    /// Every chunk, with the length of its data.
+    pub(super) fn all(&self) -> Vec<(DiskKey, u64)> {
+        self.chunks
+            .iter()
+            .map(|(key, slot)| (*key, slot.len))
+            .collect()
+    }
+
     /// Bytes of disk that all files occupy.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

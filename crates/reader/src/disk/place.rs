@@ -1,9 +1,9 @@
 //! Where a cache lives, and that nobody else lives there.
 //!
 //! ```text
-//! <dir>/riptide-cache-1/<cluster>/<n>/lock        held (flock) by the mount that owns n
-//!                                    /tmp/        files being written
-//!                                    /00 … /ff/   one file a chunk
+//! <dir>/<what>/<cluster>/<n>/lock        held (flock) by the mount that owns n
+//!                           /tmp/        files being written
+//!                           /00 … /ff/   one file a chunk; or what the owner likes
 //! ```
 //!
 //! Two mounts that are given the same directory take different numbers, and each finds what it
@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Changes with the file format: what another version left is not ours to read.
-const VERSION: &str = "riptide-cache-1";
 /// Mounts of one cluster that may share a directory.
 const PLACES: usize = 16;
 /// Longest part of a cluster's name that becomes a directory name.
@@ -26,15 +24,19 @@ const NAME: usize = 100;
 
 /// A directory that is ours as long as this lives.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     path: PathBuf,
     lock: File,
 }
 
 impl Place {
-    /// Takes the first free place for `cluster` below `dir`.
-    pub(super) fn claim(dir: &Path, cluster: &str) -> io::Result<Self> {
-        let parent = dir.join(VERSION).join(directory_name(cluster));
+    /// Takes the first free place for `cluster` below `dir`. `what` is kept there: it names kind and
+    /// version.
+    ///
+    /// # Errors
+    /// The system's, when a folder or its lock cannot be made; or that all places are taken.
+    pub fn claim(dir: &Path, what: &str, cluster: &str) -> io::Result<Self> {
+        let parent = dir.join(what).join(directory_name(cluster));
         for number in 0..PLACES {
             let path = parent.join(number.to_string());
             create(&path)?;
@@ -59,12 +61,12 @@ impl Place {
     }
 
     /// The directory.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether the directory is still the one that was claimed, and not removed or replaced.
-    pub(super) fn is_intact(&self) -> bool {
+    pub fn is_intact(&self) -> bool {
         let (Ok(there), Ok(held)) = (self.path.join("lock").metadata(), self.lock.metadata())
         else {
             return false;
@@ -93,27 +95,29 @@ fn directory_name(cluster: &str) -> String {
 mod tests {
     use super::*;
 
+    const WHAT: &str = "things-1";
+
     #[test]
     fn each_owner_has_its_own_place_and_finds_it_again() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Place::claim(dir.path(), "a:1").unwrap();
-        let second = Place::claim(dir.path(), "a:1").unwrap();
-        let other = Place::claim(dir.path(), "a:2").unwrap();
+        let first = Place::claim(dir.path(), WHAT, "a:1").unwrap();
+        let second = Place::claim(dir.path(), WHAT, "a:1").unwrap();
+        let other = Place::claim(dir.path(), WHAT, "a:2").unwrap();
         assert_ne!(first.path(), second.path());
         assert_ne!(first.path().parent(), other.path().parent());
         let path = first.path().to_owned();
         drop(first);
-        assert_eq!(Place::claim(dir.path(), "a:1").unwrap().path(), path);
+        assert_eq!(Place::claim(dir.path(), WHAT, "a:1").unwrap().path(), path);
     }
 
     #[test]
     fn a_place_that_was_removed_is_not_intact() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::claim(dir.path(), "").unwrap();
+        let place = Place::claim(dir.path(), WHAT, "").unwrap();
         assert!(place.is_intact());
-        std::fs::remove_dir_all(dir.path().join(VERSION)).unwrap();
+        std::fs::remove_dir_all(dir.path().join(WHAT)).unwrap();
         assert!(!place.is_intact());
-        let _next = Place::claim(dir.path(), "").unwrap();
+        let _next = Place::claim(dir.path(), WHAT, "").unwrap();
         assert!(!place.is_intact());
     }
 

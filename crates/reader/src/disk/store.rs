@@ -209,12 +209,19 @@ impl Store {
         self.update_gauge();
     }
 
-    fn remove(&self, key: &DiskKey) {
+    /// Every chunk that is kept, with its length.
+    pub(super) fn all(&self) -> Vec<(DiskKey, u64)> {
+        self.index.lock().all()
+    }
+
+    /// Drops a chunk; its length, if it was here.
+    pub(super) fn remove(&self, key: &DiskKey) -> Option<u64> {
         let len = self.index.lock().remove(key);
         if let Some(len) = len {
             self.delete(key, len);
         }
         self.update_gauge();
+        len
     }
 
     fn delete(&self, key: &DiskKey, len: u64) {

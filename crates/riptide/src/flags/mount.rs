@@ -6,14 +6,15 @@ use crate::flags::{Flag, Section};
 const GO_ONLY: &str = "it belongs to the Go program";
 const NO_PEERS: &str = "chunks are not shared between mounts in this version";
 const NO_FABRIC: &str = "the fabric is off";
+const NO_WHOLE: &str = "files are not kept whole";
 
 /// Largest number of MiB a flag takes: a TiB of MiBs, so that bytes fit in 64 bits.
 const MAX_MIB: i64 = 1 << 40;
 const MANY: i64 = i64::MAX;
 
 /// Every section, in the order they are shown.
-pub static ALL: [&Section; 9] = [
-    &TREE, &POINT, &READING, &METADATA, &KERNEL, &FABRIC, &WRITING, &WATCHING, &LOGGING,
+pub static ALL: [&Section; 10] = [
+    &TREE, &POINT, &READING, &WHOLE, &METADATA, &KERNEL, &FABRIC, &WRITING, &WATCHING, &LOGGING,
 ];
 
 /// What is mounted.
@@ -60,7 +61,7 @@ pub static POINT: Section = Section {
         Flag::text("umask")
             .default("022")
             .help("Octal mask for the modes of the cache folders."),
-        Flag::switch("readOnly").help("Mount read-only: whatever would change something fails with EROFS."),
+        Flag::switch("readOnly").help("Mount read-only: whatever would change something fails with EROFS. -read-only is the same."),
         Flag::switch("noexec").help("Let no file of the mount be executed.").ours(),
         Flag::text("volumeName").help("Name of the mount in mount and df, instead of the filers and the folder."),
         Flag::switch("disableXAttr").help("Answer ENOTSUP for every extended attribute."),
@@ -104,6 +105,39 @@ pub static READING: Section = Section {
         Flag::int("memoryLimitMB", 0, MAX_MIB)
             .help("Soft limit in MiB of the Go heap.")
             .ignored("there is no Go heap; -readerCacheSizeMB bounds the memory for data"),
+    ],
+};
+
+/// How files are kept whole on the local disk.
+pub static WHOLE: Section = Section {
+    title: "Whole files on the local disk",
+    flags: &[
+        Flag::switch("cache.aggressive")
+            .help("Bring files that are opened whole into -cacheDir, in the background, and have the kernel read them there without asking, as fast as any local file (passthrough: Linux 6.9, root). Only with -readOnly; mount-fast has both on.")
+            .ours(),
+        Flag::int("cache.filesMB", 1, MAX_MIB)
+            .default("10240")
+            .help("Disk in MiB for whole files; those that were not opened for longest go first, and none that is open.")
+            .ours()
+            .needs("cache.aggressive", NO_WHOLE),
+        Flag::int("cache.minFreeMB", 0, MAX_MIB)
+            .default("1024")
+            .help("MiB that stay free on that disk, whatever -cache.filesMB says.")
+            .ours()
+            .needs("cache.aggressive", NO_WHOLE),
+        Flag::int("cache.fillMBps", 0, MAX_MIB)
+            .help("Bandwidth in MiB a second for bringing files in; 0 sets no limit. While programs read through the mount, it takes a quarter of its time anyway.")
+            .ours()
+            .needs("cache.aggressive", NO_WHOLE),
+        Flag::int("cache.fillers", 1, 128)
+            .default("4")
+            .help("How many parts of files are brought in at a time.")
+            .ours()
+            .needs("cache.aggressive", NO_WHOLE),
+        Flag::switch("cache.decrypted")
+            .help("Keep files that the cluster stores encrypted, too: as plain text, readable by root.")
+            .ours()
+            .needs("cache.aggressive", NO_WHOLE),
     ],
 };
 

@@ -60,14 +60,15 @@ fn flags_and_words(
         let ended = before.len() > rest.len() && before[before.len() - rest.len() - 1] == "--";
         // `umount DIR -l` reads better than `umount -l DIR`; where words are
         // expected, flags may follow them. `mount` expects none and stops as Go does.
-        if ended || words.len() + 1 > subcommand.words.len() || rest.is_empty() {
+        let most = subcommand.most_words().unwrap_or(usize::MAX);
+        if ended || words.len() >= most || rest.is_empty() {
             words.extend_from_slice(rest);
             break;
         }
         words.push(rest[0].clone());
         rest = &rest[1..];
     }
-    match words.get(subcommand.words.len()) {
+    match subcommand.most_words().and_then(|most| words.get(most)) {
         Some(word) => Err(FlagError::Unexpected {
             word: word.to_string_lossy().into_owned(),
             expected: match subcommand.words {

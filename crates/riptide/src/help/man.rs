@@ -99,7 +99,7 @@ mod tests {
             assert!(page.contains(&entry), "{entry}");
         }
         for subcommand in SUBCOMMANDS {
-            assert!(page.contains(&format!(".B riptide {}", subcommand.name)));
+            assert!(page.contains(&format!(".B riptide {}", escape(subcommand.name))));
         }
         assert!(page.contains(".B \\-l\n"), "flags of umount");
     }

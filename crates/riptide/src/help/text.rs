@@ -33,7 +33,7 @@ pub fn subcommand(subcommand: &Subcommand) -> String {
     }
     for section in subcommand.sections {
         out.push('\n');
-        section_text(&mut out, section);
+        section_text(&mut out, section, subcommand.presets());
     }
     if !subcommand
         .sections
@@ -54,11 +54,13 @@ pub(super) fn usage(subcommand: &Subcommand) -> String {
     parts.join(" ")
 }
 
-fn section_text(out: &mut String, section: &Section) {
+fn section_text(out: &mut String, section: &Section, presets: &[(&str, &str)]) {
     let _ = writeln!(out, "{}:", section.title);
     for flag in section.flags {
         let _ = write!(out, "  {}", synopsis(flag));
-        if let Some(default) = flag.shown_default() {
+        let preset = presets.iter().find(|(name, _)| *name == flag.name);
+        let preset = preset.map(|(_, value)| *value);
+        if let Some(default) = preset.or(flag.shown_default()) {
             let _ = write!(out, " (default {default})");
         }
         out.push('\n');

@@ -47,9 +47,10 @@ fn is_in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| access(dir.join(program), Access::EXEC_OK).is_ok())
 }
 
-/// Creates `-cacheDir` when it is wanted and missing, and makes sure that it can be written to.
-pub fn check_cache_dir(data: &DataOptions, umask: u32) -> Result<(), FlagError> {
-    if data.disk_bytes == 0 {
+/// Creates `-cacheDir` when it is wanted (for chunks, or for `whole` files) and missing, and makes
+/// sure that it can be written to.
+pub fn check_cache_dir(data: &DataOptions, whole: bool, umask: u32) -> Result<(), FlagError> {
+    if data.disk_bytes == 0 && !whole {
         return Ok(());
     }
     let dir = &data.cache_dir;
@@ -101,7 +102,7 @@ mod tests {
     fn a_cache_folder_is_created_with_the_mode_the_umask_leaves() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        check_cache_dir(&data(&cache, 1), 0o077).unwrap();
+        check_cache_dir(&data(&cache, 1), false, 0o077).unwrap();
         let mode = fs::metadata(&cache).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
     }
@@ -110,7 +111,7 @@ mod tests {
     fn a_cache_folder_that_cannot_be_written_is_named_unless_it_is_not_used() {
         for unusable in ["/proc/riptide-cache", "/dev/null"] {
             let unusable = Path::new(unusable);
-            let error = check_cache_dir(&data(unusable, 1), 0o022)
+            let error = check_cache_dir(&data(unusable, 1), false, 0o022)
                 .unwrap_err()
                 .to_string();
             assert!(error.starts_with("flag -cacheDir: "), "{error}");
@@ -118,7 +119,8 @@ mod tests {
                 error.contains("expected a folder that can be written to"),
                 "{error}"
             );
-            check_cache_dir(&data(unusable, 0), 0o022).unwrap();
+            check_cache_dir(&data(unusable, 0), true, 0o022).unwrap_err();
+            check_cache_dir(&data(unusable, 0), false, 0o022).unwrap();
         }
     }
 

@@ -26,7 +26,8 @@ const RUNTIME_THREADS: usize = 2;
 pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
     let transport = transport(options)?;
     check_fuse()?;
-    check_cache_dir(&options.data, options.point.umask)?;
+    check_whole(options)?;
+    check_cache_dir(&options.data, options.whole.is_some(), options.point.umask)?;
     let point = MountPoint::prepare(&options.point)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
@@ -67,7 +68,14 @@ fn serve(
 ) -> anyhow::Result<()> {
     // Before there is a mount, so that who sees one can ask.
     let registry = Arc::clone(&assembled.registry);
-    let server = StatsServer::start(runtime.handle(), registry, dir, options.metrics)?;
+    let cache = Arc::clone(&assembled.mount);
+    let server = StatsServer::start(
+        runtime.handle(),
+        registry,
+        dir,
+        options.metrics,
+        Some(cache),
+    )?;
     let session = Session::mount(dir, config, Arc::clone(&assembled.mount))
         .with_context(|| format!("mounting on {}", dir.display()))?;
     let unmounter = session.unmounter();
@@ -114,6 +122,15 @@ fn transport(options: &MountOptions) -> anyhow::Result<Transport> {
     }
 }
 
+/// The kernel has one file for all handles of an inode that it reads by itself, and none of them
+/// writes.
+fn check_whole(options: &MountOptions) -> anyhow::Result<()> {
+    if options.whole.is_some() && !options.point.read_only {
+        bail!("-cache.aggressive needs -readOnly: files that are kept whole cannot be written");
+    }
+    Ok(())
+}
+
 fn session_config(
     options: &MountOptions,
     assembled: &Assembled,
@@ -134,6 +151,7 @@ fn session_config(
         max_threads: options.kernel.max_threads,
         async_dio: options.kernel.async_dio,
         remote_locks: options.data.shared_locks,
+        passthrough: options.whole.is_some(),
         cache_symlinks: options.metadata.cache_symlinks,
         observer: Some(Arc::new(move |operation: &str, took, result| {
             count(&stats, operation, took, result);

@@ -87,7 +87,18 @@ impl Connection {
 
     /// What `/stats` says.
     pub fn stats(&self) -> Result<Value, ClientError> {
-        let answer = self.get("/stats").map_err(|source| ClientError::Io {
+        self.ask("GET", "/stats", Some(TIMEOUT))
+    }
+
+    /// What a page says; waits for it as long as `patience`, or for ever.
+    pub fn ask(
+        &self,
+        method: &str,
+        page: &str,
+        patience: Option<Duration>,
+    ) -> Result<Value, ClientError> {
+        let answer = self.call(method, page, patience);
+        let answer = answer.map_err(|source| ClientError::Io {
             path: self.path.clone(),
             source,
         })?;
@@ -99,13 +110,13 @@ impl Connection {
             })
     }
 
-    fn get(&self, page: &str) -> io::Result<Vec<u8>> {
+    fn call(&self, method: &str, page: &str, patience: Option<Duration>) -> io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(&self.path)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(patience)?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         write!(
             stream,
-            "GET {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            "{method} {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;

@@ -45,6 +45,6 @@ async fn health(State(registry): State<Arc<Registry>>) -> Response {
     )
 }
 
-fn json(status: StatusCode, value: &serde_json::Value) -> Response {
+pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, JSON)], value.to_string()).into_response()
 }

@@ -9,6 +9,8 @@ use crate::lifecycle::check_fuse;
 
 /// The oldest kernel whose FUSE has what the mount uses without doing without.
 const KERNEL: (u32, u32) = (5, 10);
+/// The oldest kernel that reads files of ours by itself.
+const PASSTHROUGH: (u32, u32) = (6, 9);
 /// Registered memory of a mount and a sidecar, at their defaults.
 const MEMLOCK: u64 = 1 << 30;
 /// Descriptors for a thousand connections and as many volumes.
@@ -19,6 +21,7 @@ pub(super) fn findings() -> Vec<Finding> {
         kernel(),
         fuse(),
         uring(),
+        passthrough(),
         memlock(),
         descriptors(),
         huge_pages(),
@@ -70,6 +73,30 @@ fn uring() -> Finding {
             "possible, but turned off: /dev/fuse is used. -readOnly -fuse.transport=uring turns it on for its own mount",
         ),
         None => Finding::ok(ABOUT, "not there (Linux 6.14 has it): /dev/fuse is used"),
+    }
+}
+
+fn passthrough() -> Finding {
+    const ABOUT: &str = "FUSE passthrough";
+    let release = rustix::system::uname();
+    let version = parse_release(&release.release().to_string_lossy());
+    if version.is_none_or(|version| version < PASSTHROUGH) {
+        return Finding::warn(
+            ABOUT,
+            "not there",
+            "Linux 6.9 has it: until then mount-fast reads whole files by itself",
+        );
+    }
+    match rustix::process::geteuid().is_root() {
+        true => Finding::ok(
+            ABOUT,
+            "for mount-fast as root; if the kernel was built without it, passthrough in the statistics says so",
+        ),
+        false => Finding::warn(
+            ABOUT,
+            "not for this user",
+            "mount-fast as root has it: otherwise it reads whole files by itself",
+        ),
     }
 }
 
