@@ -95,6 +95,7 @@ pub(crate) fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant
             Variant::RiptideUring => workload.kind == Kind::Read,
             Variant::StockReadAhead => workload.reads_ahead,
             Variant::RiptideShm | Variant::RiptideTcp | Variant::RiptideShmUring => workload.fabric,
+            Variant::RiptideDirect | Variant::RiptideDirectUring => workload.kind == Kind::Read,
         })
         .collect()
 }

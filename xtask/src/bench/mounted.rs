@@ -29,11 +29,15 @@ pub(crate) enum Variant {
     RiptideUring,
     /// With shared memory, its requests through io_uring.
     RiptideShmUring,
+    /// Reading the volume files by itself.
+    RiptideDirect,
+    /// The same, its requests through io_uring.
+    RiptideDirectUring,
 }
 
 impl Variant {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Stock,
         Self::StockReadAhead,
         Self::Riptide,
@@ -41,6 +45,8 @@ impl Variant {
         Self::RiptideTcp,
         Self::RiptideUring,
         Self::RiptideShmUring,
+        Self::RiptideDirect,
+        Self::RiptideDirectUring,
     ];
 
     /// Its name in flags and JSON.
@@ -53,6 +59,8 @@ impl Variant {
             Self::RiptideTcp => "riptide-tcp",
             Self::RiptideUring => "riptide-uring",
             Self::RiptideShmUring => "riptide-shm-uring",
+            Self::RiptideDirect => "riptide-direct",
+            Self::RiptideDirectUring => "riptide-direct-uring",
         }
     }
 
@@ -66,6 +74,8 @@ impl Variant {
             Self::RiptideTcp => "riptide, TCP fabric",
             Self::RiptideUring => "riptide, HTTP, io_uring",
             Self::RiptideShmUring => "riptide, shared memory, io_uring",
+            Self::RiptideDirect => "riptide, short-circuit",
+            Self::RiptideDirectUring => "riptide, short-circuit, io_uring",
         }
     }
 
@@ -74,10 +84,16 @@ impl Variant {
         !matches!(self, Self::Stock | Self::StockReadAhead)
     }
 
-    /// The fabric's carrier it reads by.
+    /// Whether it reads the volume files by itself.
+    pub(crate) fn is_direct(self) -> bool {
+        matches!(self, Self::RiptideDirect | Self::RiptideDirectUring)
+    }
+
+    /// The carrier of the sidecar it has: what it reads by, or borrows files by.
     pub(crate) fn carrier(self) -> Option<&'static str> {
         match self {
             Self::RiptideShm | Self::RiptideShmUring => Some("shm"),
+            Self::RiptideDirect | Self::RiptideDirectUring => Some("shm"),
             Self::RiptideTcp => Some("tcp"),
             _ => None,
         }
@@ -89,8 +105,10 @@ impl Variant {
     fn transport(self) -> Option<&'static str> {
         match self {
             Self::Stock | Self::StockReadAhead => None,
-            Self::Riptide | Self::RiptideShm | Self::RiptideTcp => Some("dev"),
-            Self::RiptideUring | Self::RiptideShmUring => Some("uring"),
+            Self::Riptide | Self::RiptideShm | Self::RiptideTcp | Self::RiptideDirect => {
+                Some("dev")
+            }
+            Self::RiptideUring | Self::RiptideShmUring | Self::RiptideDirectUring => Some("uring"),
         }
     }
 }
@@ -139,6 +157,7 @@ impl Mounted {
             args.push(format!("-rdma.sidecar={}", sidecar.http()).into());
             // Strict: a read that went over HTTP would be counted for the fabric.
             args.push("-rdma.fallback=false".into());
+            args.push(format!("-rdma.shortCircuit={}", variant.is_direct()).into());
         }
         args.extend(bench.mount_flags.iter().map(OsString::from));
         let process = Process::start(Spec {

@@ -135,6 +135,7 @@ fn command() -> Command {
                     "riptide",
                     "riptide-shm",
                     "riptide-tcp",
+                    "riptide-direct",
                 ]))
                 .help("Only what reads or writes; only these mounts, riptide is all of ours"),
             Arg::new("mount-flag")

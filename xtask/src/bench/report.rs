@@ -246,6 +246,8 @@ fn short(variant: Variant) -> &'static str {
     match variant {
         Variant::RiptideUring => "HTTP io_uring",
         Variant::RiptideShmUring => "shm io_uring",
+        Variant::RiptideDirect => "direct",
+        Variant::RiptideDirectUring => "direct io_uring",
         _ => variant.carrier().unwrap_or("HTTP"),
     }
 }

@@ -29,6 +29,7 @@ struct Bars {
     http: Option<f64>,
     shm: Option<f64>,
     tcp: Option<f64>,
+    direct: Option<f64>,
 }
 
 /// What a workload does to the files.
@@ -91,6 +92,7 @@ const fn row(key: &'static str, title: &'static str, unit: &'static str, better:
             http: None,
             shm: None,
             tcp: None,
+            direct: None,
         },
     }
 }
@@ -103,12 +105,19 @@ impl Row {
             Variant::Riptide | Variant::RiptideUring => self.bars.http,
             Variant::RiptideShm | Variant::RiptideShmUring => self.bars.shm,
             Variant::RiptideTcp => self.bars.tcp,
+            Variant::RiptideDirect | Variant::RiptideDirectUring => self.bars.direct,
         }
     }
 
     /// For the mount over HTTP.
     const fn bar(mut self, bar: f64) -> Self {
         self.bars.http = Some(bar);
+        self
+    }
+
+    /// For the mounts that read the volume files by themselves.
+    const fn direct(mut self, bar: f64) -> Self {
+        self.bars.direct = Some(bar);
         self
     }
 

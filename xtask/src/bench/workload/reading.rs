@@ -14,7 +14,8 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 Better::Higher,
             )
             .bar(1.0)
-            .fabric(1.5, 1.5),
+            .fabric(1.5, 1.5)
+            .direct(2.5),
             row(
                 "seq-buffered-cpu",
                 "— CPU of the mount",
@@ -28,7 +29,8 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "s/GiB",
                 Better::Lower,
             )
-            .fabric(2.0, 2.0),
+            .fabric(2.0, 2.0)
+            .direct(3.0),
             row(
                 "seq-buffered-cpu-reader",
                 "— CPU of the reader, checking included",
@@ -56,7 +58,8 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 Better::Higher,
             )
             .bar(1.0)
-            .fabric(1.5, 1.5),
+            .fabric(1.5, 1.5)
+            .direct(4.0),
             row(
                 "seq-direct-cpu",
                 "— CPU of the mount",
@@ -70,7 +73,8 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 "s/GiB",
                 Better::Lower,
             )
-            .fabric(2.0, 2.0),
+            .fabric(2.0, 2.0)
+            .direct(3.0),
             row(
                 "seq-direct-cpu-reader",
                 "— CPU of the reader, checking included",
@@ -98,7 +102,8 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 Better::Lower,
             )
             .bar(2.0)
-            .fabric(4.0, 2.0),
+            .fabric(4.0, 2.0)
+            .direct(12.0),
             row("random-p99", "— p99", "µs", Better::Lower)
                 .bar(1.0)
                 .fabric(1.0, 1.0),
@@ -124,7 +129,8 @@ pub(super) static WORKLOADS: &[Workload] = &[
                 Better::Higher,
             )
             .bar(1.0)
-            .fabric(1.0, 1.0),
+            .fabric(1.0, 1.0)
+            .direct(20.0),
             row(
                 "parallel-cpu",
                 "— CPU of the mount",
@@ -144,7 +150,8 @@ pub(super) static WORKLOADS: &[Workload] = &[
             "files/s",
             Better::Higher,
         )
-        .bar(1.0)],
+        .bar(1.0)
+        .direct(5.0)],
         kind: Kind::Read,
         reads_ahead: false,
         fabric: true,
