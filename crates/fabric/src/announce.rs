@@ -74,6 +74,9 @@ pub struct Endpoints {
     /// Whether writes are taken. Those who do not say so would take one for nonsense.
     #[serde(default)]
     pub writes: bool,
+    /// Whether the files of volumes are lent to mounts of this host, by the unix socket.
+    #[serde(default)]
+    pub lends: bool,
 }
 
 impl Announcement {

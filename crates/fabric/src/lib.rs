@@ -37,9 +37,10 @@ mod tiered;
 mod write;
 
 pub use error::RouteError;
+pub use gzip::{Inflated, inflate};
 pub use http::{Access, HttpConfig, HttpRoute, HttpStats};
 pub use locate::{Locate, LocateError, Location};
 pub use read::{AskError, FabricConfig, FabricRoute, FabricStats, Missed, ask};
 pub use route::{Destination, Refused, Route, Stored, UpTo, Way, Whole};
-pub use tiered::TieredRoute;
+pub use tiered::{Suspects, TieredRoute};
 pub use write::{FabricStore, Taken, TieredStore, Unwritten, WriteStats};

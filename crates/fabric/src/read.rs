@@ -245,7 +245,11 @@ impl FabricRoute {
         Drive::new(self, ctx, needle, wanted, peers).run()
     }
 
-    fn candidates(&self, ctx: &Context<'_>, volume: u32) -> Result<Vec<Arc<Peer>>, Missed> {
+    /// The sidecars that may have `volume`.
+    ///
+    /// # Errors
+    /// When the caller has given up.
+    pub fn candidates(&self, ctx: &Context<'_>, volume: u32) -> Result<Vec<Arc<Peer>>, Missed> {
         if self.peers.is_empty() {
             return Ok(Vec::new());
         }

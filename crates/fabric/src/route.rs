@@ -74,6 +74,8 @@ pub struct Whole {
 /// How bytes came here, the faster one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
+    /// Out of volume files of this host, without another process.
+    ShortCircuit,
     /// From a sidecar.
     Fabric,
     /// From a volume server or a filer.

@@ -5,10 +5,12 @@
 //! server's worker threads and may block on a disk for a moment. A [`Courier`] hands needles to volume
 //! servers; it has threads of its own to block on.
 
+use std::os::fd::OwnedFd;
+
 use context::Context;
 use seaweed::FileId;
 
-use crate::wire::{Write, Written};
+use crate::wire::{FileTerms, Inodes, Write, Written};
 
 /// Holds needles. Called from many threads at once.
 pub trait Shelf: Send + Sync + 'static {
@@ -20,6 +22,25 @@ pub trait Shelf: Send + Sync + 'static {
     /// # Errors
     /// [`Miss`] says why there is nothing to serve; the client goes another way.
     fn find(&self, needle: FileId) -> Result<Self::Needle, Miss>;
+
+    /// Lends the files of `volume` to a client that may read them anyway, unless those that it holds are
+    /// the ones. Who lends nothing need not implement it.
+    ///
+    /// # Errors
+    /// [`Miss`] says why there is nothing to lend.
+    fn lend(&self, volume: u32, held: Option<Inodes>) -> Result<Loan, Miss> {
+        let _ = (volume, held);
+        Err(Miss::Declined)
+    }
+}
+
+/// What becomes of a wish to borrow files.
+#[derive(Debug)]
+pub enum Loan {
+    /// Data and index, and what has to be known of them.
+    Files([OwnedFd; 2], FileTerms),
+    /// Those that are held are the ones.
+    Same,
 }
 
 /// A needle that was found: header, cookie and size are checked.

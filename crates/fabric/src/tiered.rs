@@ -19,7 +19,7 @@ use seaweed::FileId;
 use crate::client::Reason;
 use crate::gzip::MAX_UNPLANNED;
 use crate::{Destination, FabricRoute, Missed, Route, RouteError, Stored, UpTo, Way, Whole};
-use suspects::Suspects;
+pub use suspects::Suspects;
 
 /// Without fallback: pause before a sidecar that has too much to do, or of which too much is
 /// wanted, is asked again. Neither is a failure.
@@ -31,7 +31,7 @@ pub struct TieredRoute<H> {
     fabric: Arc<FabricRoute>,
     http: H,
     fallback: bool,
-    suspects: Suspects,
+    suspects: Arc<Suspects>,
 }
 
 /// Which bytes from elsewhere are good enough.
@@ -49,8 +49,13 @@ impl<H: Route> TieredRoute<H> {
             fabric,
             http,
             fallback,
-            suspects: Suspects::default(),
+            suspects: Arc::default(),
         }
+    }
+
+    /// Needles of which a damaged copy was seen; whoever sees others may add them.
+    pub fn suspects(&self) -> &Arc<Suspects> {
+        &self.suspects
     }
 
     /// One read over the fabric; without fallback again and again while it is merely busy.

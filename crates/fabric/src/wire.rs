@@ -17,11 +17,14 @@
 //! Write   needle, its bytes behind it  ──▶
 //!         or in a region
 //!                                      ◀── Written     what its volume server says
+//! Borrow  volume                       ──▶
+//!                                      ◀── Lent        its files beside it
 //! ```
 //!
 //! A server that is older than writes refuses one as a frame of unknown kind. A client does not send
 //! it any: it sends writes to those only whose announcement says that they take them
-//! ([`Endpoints::writes`](crate::announce::Endpoints::writes)), which older clients do not look at.
+//! ([`Endpoints::writes`](crate::announce::Endpoints::writes)), which older clients do not look at. So it is with
+//! files that are lent ([`Endpoints::lends`](crate::announce::Endpoints::lends)).
 //!
 //! No memory key and no descriptor is used before the proof was accepted.
 //!
@@ -96,6 +99,12 @@
 //! | | 2..4 | the volume server's HTTP status; 0 if it gave none |
 //! | | 4..8 | CRC32C of what it stored, by its own account; 0 if not known |
 //! | | then all | what it says, or the sidecar, UTF-8 |
+//! | Borrow | 0..4 | volume |
+//! | | 4..36 | device and inode of the data, then of the index, that are held; zeros for none |
+//! | Lent | 0 | outcome |
+//! | | 1 | bytes of an offset in the index, 4 or 5; 0 without files |
+//! | | 2 | ranges are checked: 0 always, 1 when cached, 2 never; 0 without files |
+//! | | 3..5 | compaction revision of the volume; 0 without files |
 //!
 //! A frame has one encoding only: what decodes encodes to the same bytes again. Bytes from a socket
 //! go through a [`FrameReader`]; [`encode()`] appends frames to a buffer that is used again and again.
@@ -104,6 +113,7 @@ mod decode;
 mod encode;
 mod error;
 mod header;
+mod lend;
 mod proof;
 mod reader;
 #[cfg(test)]
@@ -114,6 +124,7 @@ use seaweed::FileId;
 
 pub use encode::{encode, encode_answer, encode_read, encode_write};
 pub use error::WireError;
+pub use lend::{Borrow, FileTerms, Inodes, Lent, Verify};
 pub use reader::{Frame, FrameReader, Next};
 pub use write::{MAX_SERVER, MAX_TEXT, MAX_TOKEN, Outcome, Write, Written};
 
@@ -164,6 +175,10 @@ pub enum Message {
     Write(Write),
     /// What became of a write.
     Written(Written),
+    /// The files of a volume, please.
+    Borrow(Borrow),
+    /// The files, or why not.
+    Lent(Lent),
 }
 
 /// How the client introduces itself.

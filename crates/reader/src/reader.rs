@@ -135,6 +135,9 @@ impl Reader {
                     Source::Nowhere => {}
                     Source::Memory => stats.memory_latency.record(began.elapsed()),
                     Source::Disk => stats.disk_latency.record(began.elapsed()),
+                    Source::Route(Way::ShortCircuit) => {
+                        stats.short_circuit_latency.record(began.elapsed());
+                    }
                     Source::Route(Way::Fabric) => stats.fabric_latency.record(began.elapsed()),
                     Source::Route(Way::Http) => stats.http_latency.record(began.elapsed()),
                 }

@@ -78,6 +78,8 @@ pub struct ReaderStats {
     pub memory_latency: Histogram,
     /// Reads that needed the disk cache.
     pub disk_latency: Histogram,
+    /// Reads that needed volume files of this host and nothing slower.
+    pub short_circuit_latency: Histogram,
     /// Reads that needed the fabric and nothing slower.
     pub fabric_latency: Histogram,
     /// Reads that needed HTTP.
@@ -203,6 +205,7 @@ impl Export for ReaderStats {
         for (source, latency) in [
             ("memory", &self.memory_latency),
             ("disk", &self.disk_latency),
+            ("short_circuit", &self.short_circuit_latency),
             ("fabric", &self.fabric_latency),
             ("http", &self.http_latency),
         ] {

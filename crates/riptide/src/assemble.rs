@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use direct::{ShortCircuit, Sidecars, Volumes};
+use fabric::carrier::Dialer;
 use fabric::{
     Access, FabricRoute, FabricStore, HttpConfig, HttpRoute, HttpStats, Locate, Route, TieredRoute,
     TieredStore, WriteStats,
@@ -82,13 +84,8 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
         }
         None => None,
     };
-    let route: Arc<dyn Route> = match (&fabric, &options.fabric) {
-        (Some(fabric), Some(wanted)) => {
-            let fabric = Arc::clone(fabric);
-            Arc::new(TieredRoute::new(fabric, http, wanted.fallback))
-        }
-        _ => Arc::new(http),
-    };
+    let Ways { route, volumes } = ways(&fabric, options, http)?;
+    let fabric = fabric.map(|(fabric, _)| fabric);
     let cluster = cluster_name(&configuration);
     let reader =
         Reader::open(reader_config(options, cluster), route).context("opening the caches")?;
@@ -115,6 +112,9 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     registry.add(reader_stats);
     if let Some(numbers) = mount.whole_numbers() {
         registry.add(numbers);
+    }
+    if let Some(volumes) = volumes {
+        registry.add(volumes);
     }
     if let Some(fabric) = fabric {
         registry.add(fabric);
@@ -151,6 +151,40 @@ pub struct Over {
     pub gid: u32,
     /// Last change.
     pub mtime: SystemTime,
+}
+
+/// How needles are read.
+struct Ways {
+    /// All ways there are, the fastest first.
+    route: Arc<dyn Route>,
+    /// The volumes that are read without the sidecar, if any may be.
+    volumes: Option<Arc<Volumes>>,
+}
+
+fn ways(
+    fabric: &Option<(Arc<FabricRoute>, Arc<Dialer>)>,
+    options: &MountOptions,
+    http: HttpRoute,
+) -> anyhow::Result<Ways> {
+    let without = |route: Arc<dyn Route>| Ways {
+        route,
+        volumes: None,
+    };
+    let (Some((fabric, dialer)), Some(wanted)) = (fabric, &options.fabric) else {
+        return Ok(without(Arc::new(http)));
+    };
+    let tiered = TieredRoute::new(Arc::clone(fabric), http, wanted.fallback);
+    let Some(index_bytes) = wanted.short_circuit else {
+        return Ok(without(Arc::new(tiered)));
+    };
+    let sidecars = Sidecars::new(Arc::clone(fabric), Arc::clone(dialer));
+    let volumes = fabric_parts::volumes(sidecars, index_bytes)?;
+    let suspects = Arc::clone(tiered.suspects());
+    let route = ShortCircuit::new(Arc::clone(&volumes), tiered, suspects);
+    Ok(Ways {
+        route: Arc::new(route),
+        volumes: Some(volumes),
+    })
 }
 
 fn http_config(options: &MountOptions, security: &Security) -> anyhow::Result<HttpConfig> {
@@ -341,12 +375,14 @@ fn registry(
         info,
         move || {
             let reads = summary.read_time.snapshot();
-            let over_fabric = reader.fabric_latency.snapshot().count();
+            let short_circuit = reader.short_circuit_latency.snapshot().count();
+            let over_fabric = short_circuit + reader.fabric_latency.snapshot().count();
             let writes = store.fabric().map(FabricStore::stats);
             Summary {
                 enabled: fabric.is_some(),
                 total_reads: reads.count(),
                 rdma_reads: over_fabric,
+                short_circuit_reads: short_circuit,
                 http_fallbacks: fallbacks.as_ref().map_or(0, |it| it.stats().missed()),
                 rdma_ratio_pct: match reads.count() {
                     0 => 0.0,

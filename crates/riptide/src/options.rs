@@ -28,7 +28,7 @@ pub use cache::{cache_options, warmup_options};
 pub use ping::PingOptions;
 pub use sidecar::{doctor_options, needle_options, sidecar_config};
 
-use read::{filer_path, folder, id_pairs, metrics, replication, sidecars, umask};
+use read::{filer_path, folder, id_pairs, metrics, replication, short_circuit, sidecars, umask};
 
 /// More chunk fetches at a time than this are not allowed, as with `weed`.
 const MAX_CONCURRENT_READERS: usize = 128;
@@ -169,6 +169,9 @@ pub struct FabricOptions {
     pub fallback: bool,
     /// `-rdma.readOnly`: whether chunks are written over HTTP alone.
     pub read_only: bool,
+    /// `-rdma.shortCircuit` and `-rdma.shortCircuitIndexMB`: whether volume files of this host are read
+    /// without the sidecar, with so many bytes for their indexes.
+    pub short_circuit: Option<u64>,
     /// `-rdma.maxConcurrent`, from 1 to 4096.
     pub max_concurrent: usize,
     /// `-rdma.timeoutMs`, at least a millisecond.
@@ -361,6 +364,7 @@ impl FabricOptions {
             sidecars: sidecars(values.text("rdma.sidecar")?)?,
             fallback: values.switch("rdma.fallback"),
             read_only: values.switch("rdma.readOnly"),
+            short_circuit: short_circuit(values)?,
             max_concurrent: values.count("rdma.maxConcurrent"),
             timeout: Duration::from_millis(values.count("rdma.timeoutMs")),
         };

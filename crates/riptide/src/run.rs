@@ -1,7 +1,7 @@
 //! One module a subcommand, and what picks among them.
 
-mod bench;
 mod below;
+mod bench;
 mod cache;
 mod dev;
 mod doctor;

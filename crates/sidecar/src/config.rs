@@ -25,6 +25,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Which carriers to offer.
     pub transports: Transports,
+    /// Whether mounts of this host get the files of volumes, by the unix socket.
+    pub short_circuit: bool,
     /// The RDMA device to use; none for all.
     pub device: Option<String>,
     /// Most connections at a time, for HTTP and for the fabric each.
@@ -186,6 +188,7 @@ impl Config {
                 shm: false,
                 tcp: false,
             },
+            short_circuit: true,
             device: None,
             max_clients: 64,
             memory_limit: 64 << 20,

@@ -43,6 +43,7 @@ pub struct Lanes<S: Shelf> {
     tcp: Option<u16>,
     tls: bool,
     takes_writes: bool,
+    lends: bool,
     /// Why there is no RDMA.
     no_rdma: Option<String>,
 }
@@ -71,6 +72,7 @@ impl<S: Shelf> Lanes<S> {
             max_lanes: config.max_clients,
             busy_bytes: config.memory_limit,
             rdma_buffers: config.memory_limit / BUFFERS_PART,
+            lends: config.short_circuit,
             courier: courier.map(|courier| courier as Arc<dyn serve::Courier>),
             workers: thread::available_parallelism().map_or(1, |n| n.get().min(MAX_WORKERS)),
             ..ServerConfig::default()
@@ -88,6 +90,7 @@ impl<S: Shelf> Lanes<S> {
                 tcp: None,
                 tls: has_tls,
                 takes_writes,
+                lends: false,
             });
         }
         let server = match listen(config, &mut wanted, Arc::clone(&shelf)) {
@@ -108,6 +111,7 @@ impl<S: Shelf> Lanes<S> {
             tcp: server.tcp_address().map(|address| address.port()),
             tls: has_tls,
             takes_writes,
+            lends: config.short_circuit,
             no_rdma,
             server: Some(server),
         })
@@ -124,6 +128,7 @@ impl<S: Shelf> Lanes<S> {
             tls: self.tls && self.tcp.is_some(),
             rdma: self.rails(),
             writes: self.takes_writes,
+            lends: self.lends && self.unix.is_some(),
         }
     }
 

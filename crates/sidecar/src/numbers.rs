@@ -68,6 +68,8 @@ fn summary(http: &Counters, lanes: Option<&ServerStats>, enabled: bool) -> Summa
         enabled,
         total_reads: total,
         rdma_reads: fabric_reads,
+        // Mounts make them without us.
+        short_circuit_reads: 0,
         http_fallbacks: 0,
         rdma_ratio_pct: 100.0 * fabric_reads as f64 / total.max(1) as f64,
         total_bytes_read: http.bytes.get() + fabric_bytes,

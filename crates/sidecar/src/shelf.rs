@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use fabric::serve::{Held, Miss, ReadFault, Shelf};
+use fabric::serve::{Held, Loan, Miss, ReadFault, Shelf};
+use fabric::wire::{FileTerms, Verify};
 use seaweed::FileId;
 use stats::{Export, Exporter};
-use volume::{DataDir, Needle, ReadError, Store, StoreConfig, VerifyRanges};
+use volume::lent::Inodes;
+use volume::{DataDir, Lending, Needle, ReadError, Store, StoreConfig, VerifyRanges};
 
 use crate::discovery::OpenShelf;
 use crate::shelves::{Stock, VolumeReport, VolumeState};
@@ -68,6 +70,30 @@ impl Shelf for VolumeShelf {
             true => Err(Miss::Declined),
             false => Ok(VolumeNeedle(needle)),
         }
+    }
+
+    fn lend(&self, volume: u32, held: Option<[u64; 4]>) -> Result<Loan, Miss> {
+        let lent = self.0.lend(volume, held.map(Inodes));
+        match lent.map_err(|miss| lending_in_other_words(volume, miss))? {
+            Lending::Same => Ok(Loan::Same),
+            Lending::Files(files) => {
+                let terms = FileTerms {
+                    width: files.width.bytes(),
+                    verify: verify_word(files.verify),
+                    revision: files.revision,
+                };
+                Ok(Loan::Files([files.dat, files.idx], terms))
+            }
+        }
+    }
+}
+
+/// The words of the protocol for how ranges are checked.
+fn verify_word(verify: VerifyRanges) -> Verify {
+    match verify {
+        VerifyRanges::Always => Verify::Always,
+        VerifyRanges::Cached => Verify::Cached,
+        VerifyRanges::Never => Verify::Never,
     }
 }
 
@@ -142,6 +168,17 @@ impl VolumeNeedle {
             ReadError::Corrupt(_) => ReadFault::Corrupt,
             ReadError::Range { .. } | ReadError::Io(_) => ReadFault::Failed,
         }
+    }
+}
+
+fn lending_in_other_words(volume: u32, miss: volume::Miss) -> Miss {
+    match miss {
+        volume::Miss::NotHere => Miss::NotHere,
+        volume::Miss::Io(error) => {
+            tracing::warn!(volume, %error, "cannot lend the files of a volume");
+            Miss::Failed
+        }
+        _ => Miss::Declined,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use fabric::serve::{Miss, Shelf};
+use fabric::serve::{Loan, Miss, Shelf};
 use seaweed::FileId;
 use serde::Serialize;
 use stats::{Exporter, Labels, Snapshot};
@@ -105,6 +105,22 @@ impl<S: Stock> Shelf for Shelves<S> {
             }
         }
         Err(worst)
+    }
+
+    /// From the first that lends it. A volume on several shelves is lent from the one that is held.
+    fn lend(&self, volume: u32, held: Option<[u64; 4]>) -> Result<Loan, Miss> {
+        let all = self.all.load();
+        let mut worst = Miss::NotHere;
+        let mut best = None;
+        for (_, shelf) in all.iter() {
+            match shelf.lend(volume, held) {
+                Ok(Loan::Same) => return Ok(Loan::Same),
+                Ok(loan) => best = best.or(Some(loan)),
+                Err(miss) if weight(miss) > weight(worst) => worst = miss,
+                Err(_) => {}
+            }
+        }
+        best.ok_or(worst)
     }
 }
 

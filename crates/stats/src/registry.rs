@@ -15,8 +15,11 @@ pub struct Summary {
     pub enabled: bool,
     /// Reads answered, by any route.
     pub total_reads: u64,
-    /// Reads that had to wait for a sidecar, and for nothing slower.
+    /// Reads that had to wait for a sidecar or for volume files that it lent, and for nothing
+    /// slower: all that needed a server's bytes and not HTTP.
     pub rdma_reads: u64,
+    /// Those of them that needed lent files alone.
+    pub short_circuit_reads: u64,
     /// Fetches of needles, or of parts of them, that the fabric did not deliver and HTTP was
     /// asked for.
     pub http_fallbacks: u64,

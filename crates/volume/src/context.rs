@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use crate::budget::Budget;
+use crate::needle::RecordCache;
 use crate::pair::Pair;
 use crate::sums::SumsCache;
 use crate::{VerifyRanges, VolumeStats};
@@ -17,6 +18,7 @@ use crate::{VerifyRanges, VolumeStats};
 pub(crate) struct Context {
     pub(crate) stats: Arc<VolumeStats>,
     pub(crate) sums: SumsCache,
+    pub(crate) records: RecordCache,
     pub(crate) verify: VerifyRanges,
     pub(crate) budget: Arc<Budget>,
     jobs: (Sender<Job>, Receiver<Job>),
@@ -41,6 +43,7 @@ impl Context {
         Self {
             stats: Arc::default(),
             sums: SumsCache::new(sums_bytes),
+            records: RecordCache::default(),
             verify,
             budget: Arc::new(budget),
             jobs: crossbeam_channel::unbounded(),

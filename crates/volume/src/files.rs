@@ -47,8 +47,8 @@ pub(crate) struct Paths {
 /// Which file a path or a descriptor names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Inode {
-    device: u64,
-    number: u64,
+    pub(crate) device: u64,
+    pub(crate) number: u64,
 }
 
 impl Inode {

@@ -69,7 +69,7 @@ impl Inspection {
         let info = paths.info()?;
         // Nothing is limited here: there is one volume, and somebody waits for it.
         let context = Context::new(VerifyRanges::Never, 0, Budget::new(1, u64::MAX));
-        let pair = Pair::new(paths.open(&info)?, &context)?;
+        let pair = Pair::new(paths.open(&info)?, VerifyRanges::Never, &context)?;
         pair.load(&context);
         if pair.unloaded() > 0 {
             return Err(Reason::Io("its index cannot be read".to_owned()));
@@ -125,7 +125,7 @@ impl Inspection {
             match self.pair.record(id, live.offset, live.size, Wait::Yes) {
                 Ok(record) => {
                     let (pair, context) = (Arc::clone(&self.pair), Arc::clone(&self.context));
-                    return Ok(Needle::new(record, pair, context));
+                    return Ok(Needle::new(Arc::new(record), pair, context));
                 }
                 Err(Flaw::Cookie { found }) => id.cookie = found,
                 Err(Flaw::Other(damage)) => return Err(damage.into()),

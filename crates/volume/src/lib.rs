@@ -20,6 +20,9 @@
 //! What it cannot serve it declines with a [`Reason`]: whoever asked goes to the server's own HTTP.
 //! It never answers with bytes that it is not sure of.
 //!
+//! The files of a volume can be lent to another process of the same host ([`lent`]), which then reads needles by
+//! itself with the same checks.
+//!
 //! Nothing is mapped into memory: the server may cut off the end of a file at any time, and a
 //! mapping would then end the process.
 //!
@@ -34,6 +37,7 @@ mod damage;
 mod files;
 mod index;
 pub mod inspect;
+pub mod lent;
 mod miss;
 mod needle;
 mod pair;
@@ -49,6 +53,6 @@ pub use files::DataDir;
 pub use miss::{Absent, Miss, Reason};
 pub use needle::{Needle, ReadError};
 pub use stats::VolumeStats;
-pub use store::{OpenError, Store, StoreConfig};
+pub use store::{Lending, OpenError, Store, StoreConfig};
 pub use sums::VerifyRanges;
 pub use volume::{VolumeState, VolumeSummary};

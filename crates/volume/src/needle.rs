@@ -9,6 +9,7 @@
 
 mod read;
 mod record;
+mod records;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use seaweed::volume::{NeedleMeta, Ttl};
 
 pub use read::ReadError;
 pub(crate) use record::{Flaw, Record};
+pub(crate) use records::RecordCache;
 
 use crate::VerifyRanges;
 use crate::context::Context;
@@ -29,13 +31,13 @@ use crate::sums::SumsKey;
 /// therefore not be kept for long.
 #[derive(Debug)]
 pub struct Needle {
-    record: Record,
+    record: Arc<Record>,
     pair: Arc<Pair>,
     context: Arc<Context>,
 }
 
 impl Needle {
-    pub(crate) fn new(record: Record, pair: Arc<Pair>, context: Arc<Context>) -> Self {
+    pub(crate) fn new(record: Arc<Record>, pair: Arc<Pair>, context: Arc<Context>) -> Self {
         Self {
             record,
             pair,
@@ -121,7 +123,7 @@ impl Needle {
     }
 
     fn verify(&self) -> VerifyRanges {
-        self.context.verify
+        self.pair.verify()
     }
 
     fn sums_key(&self) -> SumsKey {

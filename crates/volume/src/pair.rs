@@ -6,11 +6,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use rustix::fs::fstat;
 use seaweed::FileId;
 use seaweed::volume::{IndexEntry, OffsetWidth, SuperBlock};
 
@@ -20,7 +20,8 @@ use crate::files::{Inode, Opened, Paths};
 use crate::index::{Block, Counts, Index, Lookup, Size, When};
 use crate::needle::{Flaw, Needle, Record};
 use crate::raw::{self, FillError, Wait};
-use crate::{Absent, Miss};
+use crate::sums::SumsKey;
+use crate::{Absent, Miss, VerifyRanges};
 
 /// Two open files and their index.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct Pair {
     inodes: [Inode; 2],
     block: SuperBlock,
     width: OffsetWidth,
+    verify: VerifyRanges,
     index: RwLock<Index>,
     /// Held by the one who reads new entries.
     feeding: Mutex<()>,
@@ -67,7 +69,11 @@ enum News {
 
 impl Pair {
     /// A pair whose index is empty; `load` fills it.
-    pub(crate) fn new(opened: Opened, context: &Context) -> Result<Self, crate::Reason> {
+    pub(crate) fn new(
+        opened: Opened,
+        verify: VerifyRanges,
+        context: &Context,
+    ) -> Result<Self, crate::Reason> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let entry = opened.width.entry_len() as u64;
         let entries = opened.idx_len / entry;
@@ -78,6 +84,7 @@ impl Pair {
             inodes: opened.inodes,
             block: opened.block,
             width: opened.width,
+            verify,
             index: RwLock::default(),
             feeding: Mutex::new(()),
             seen: AtomicU64::new(entries * entry),
@@ -103,6 +110,20 @@ impl Pair {
 
     pub(crate) fn width(&self) -> OffsetWidth {
         self.width
+    }
+
+    pub(crate) fn idx(&self) -> &File {
+        &self.idx
+    }
+
+    /// Which files these are: `.dat` and `.idx`.
+    pub(crate) fn inodes(&self) -> [Inode; 2] {
+        self.inodes
+    }
+
+    /// How ranges of its needles are checked.
+    pub(crate) fn verify(&self) -> VerifyRanges {
+        self.verify
     }
 
     /// Bytes of `.idx` to load before everything can be found.
@@ -142,6 +163,18 @@ impl Pair {
             Lookup::Deleted => return Err(Doubt::Unless(Miss::Absent(Absent::Deleted))),
             Lookup::Unknown => return Err(Doubt::Unless(Miss::Absent(Absent::Unknown))),
         };
+        let key = SumsKey {
+            pair: self.id,
+            offset,
+        };
+        if let Some(record) = context.records.known(&key)
+            && record.is_of(id, size)
+        {
+            return match record.is_expired() {
+                true => Err(Doubt::Final(Miss::Expired)),
+                false => Ok(Needle::new(record, Arc::clone(self), Arc::clone(context))),
+            };
+        }
         let record = self.record(id, offset, size, wait);
         let record = record.map_err(|flaw| match flaw {
             Flaw::Other(damage) => Doubt::Unless(Miss::Corrupt(damage)),
@@ -151,6 +184,11 @@ impl Pair {
         })?;
         if record.is_expired() {
             return Err(Doubt::Final(Miss::Expired));
+        }
+        let record = Arc::new(record);
+        // One that was found where offsets wrap around is not at the place it is looked for.
+        if record.data().is_none() && record.offset == offset {
+            context.records.keep(key, Arc::clone(&record));
         }
         Ok(Needle::new(record, Arc::clone(self), Arc::clone(context)))
     }
@@ -191,11 +229,12 @@ impl Pair {
     /// was sent before the call.
     fn catch_up(self: &Arc<Self>, context: &Context, wait: Wait) -> Result<News, Doubt> {
         let failed = |error| Doubt::Final(Miss::Io(error));
-        let status = self.idx.metadata().map_err(failed)?;
-        if status.nlink() == 0 {
+        let status = fstat(&self.idx).map_err(|errno| failed(errno.into()))?;
+        if status.st_nlink == 0 {
             return Ok(News::Replaced);
         }
-        let end = self.whole_entries(status.len());
+        // No file has a negative length.
+        let end = self.whole_entries(status.st_size as u64);
         let seen = self.seen.load(Ordering::Acquire);
         if end == seen {
             return Ok(News::None);
@@ -205,7 +244,7 @@ impl Pair {
             return Ok(News::Replaced);
         }
         let feeding = match wait {
-            Wait::Yes => self.feeding.lock(),
+            Wait::Yes | Wait::IfUntold => self.feeding.lock(),
             Wait::No if end - seen > FEED as u64 => return Err(Doubt::Final(Miss::WouldWait)),
             Wait::No => match self.feeding.try_lock() {
                 Some(feeding) => feeding,

@@ -6,7 +6,8 @@
 //! any moment. Only the kernel writes through them.
 //!
 //! With [`Wait::No`] the kernel takes what is in the page cache and nothing else (`RWF_NOWAIT`).
-//! File systems that cannot promise this say so, which counts as "it would wait".
+//! File systems that cannot promise this say so, which counts as "it would wait", or, with
+//! [`Wait::IfUntold`], is no reason not to read.
 
 use std::fs::File;
 use std::io;
@@ -19,6 +20,9 @@ pub(crate) enum Wait {
     Yes,
     /// It takes what is in the page cache.
     No,
+    /// It takes what is in the page cache, and waits only where the file system cannot tell what
+    /// that is.
+    IfUntold,
 }
 
 /// Why a piece of a file was not read.
@@ -73,9 +77,9 @@ pub(crate) unsafe fn fill<const N: usize>(
         iov_base: place.start.cast(),
         iov_len: place.len,
     });
-    let flags = match wait {
+    let mut flags = match wait {
         Wait::Yes => 0,
-        Wait::No => libc::RWF_NOWAIT,
+        Wait::No | Wait::IfUntold => libc::RWF_NOWAIT,
     };
     let mut first = 0;
     loop {
@@ -108,7 +112,8 @@ pub(crate) unsafe fn fill<const N: usize>(
                 let error = io::Error::last_os_error();
                 match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN | libc::EOPNOTSUPP) if wait == Wait::No => {
+                    Some(libc::EOPNOTSUPP) if wait == Wait::IfUntold && flags != 0 => flags = 0,
+                    Some(libc::EAGAIN | libc::EOPNOTSUPP) if flags != 0 => {
                         return Err(FillError::WouldWait);
                     }
                     _ => return Err(FillError::Io(error)),
@@ -186,5 +191,7 @@ mod tests {
             Ok(()) => assert_eq!(buffer, [7; 8192]),
             Err(error) => assert!(matches!(error, FillError::WouldWait), "{error:?}"),
         }
+        read(&file, 0, &mut buffer, Wait::IfUntold).unwrap();
+        assert_eq!(buffer, [7; 8192]);
     }
 }

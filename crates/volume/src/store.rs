@@ -19,6 +19,7 @@ use stats::{Export, Exporter};
 use crate::budget::Budget;
 use crate::context::{Context, Job};
 use crate::files::{Paths, remote_file_system};
+use crate::lent::{Files, Inodes};
 use crate::raw::Wait;
 use crate::scan::{self, Stamp};
 use crate::volume::Volume;
@@ -77,6 +78,15 @@ pub enum OpenError {
     /// No thread.
     #[error("start a thread: {0}")]
     Thread(#[source] io::Error),
+}
+
+/// What becomes of a wish to borrow a volume's files.
+#[derive(Debug)]
+pub enum Lending {
+    /// These are they.
+    Files(Files),
+    /// Those that are held already are the right ones.
+    Same,
 }
 
 /// Reads needles of all volumes in some folders.
@@ -169,6 +179,16 @@ impl Store {
     /// As for [`find`](Self::find).
     pub fn try_find(&self, id: FileId) -> Result<Needle, Miss> {
         self.counted(id, Wait::No)
+    }
+
+    /// Lends the files of a volume to a process that may read them, unless those that it holds are
+    /// the ones. They are looked at as a whole before: what forbids to serve them forbids to
+    /// lend them.
+    ///
+    /// # Errors
+    /// See [`Miss`].
+    pub fn lend(&self, volume: u32, held: Option<Inodes>) -> Result<Lending, Miss> {
+        self.shared.lend(volume, held)
     }
 
     /// All volumes, served or not, by id.
@@ -351,6 +371,30 @@ impl Shared {
         for volume in known {
             match volume.find(id, &self.context, wait) {
                 Ok(needle) => return Ok(needle),
+                Err(miss) if weight(&miss) > weight(&answer) => answer = miss,
+                Err(_) => {}
+            }
+        }
+        Err(answer)
+    }
+
+    fn lend(&self, volume: u32, held: Option<Inodes>) -> Result<Lending, Miss> {
+        let began = Instant::now();
+        match self.lend_known(volume, held) {
+            Err(Miss::NotHere | Miss::Declined(_)) if self.may_have_changed() => {
+                self.scan(began);
+                self.lend_known(volume, held)
+            }
+            lent => lent,
+        }
+    }
+
+    fn lend_known(&self, volume: u32, held: Option<Inodes>) -> Result<Lending, Miss> {
+        let known = self.volumes.read().get(&volume).cloned();
+        let mut answer = Miss::NotHere;
+        for volume in known.unwrap_or_default() {
+            match volume.lend(held, &self.context) {
+                Ok(lending) => return Ok(lending),
                 Err(miss) if weight(&miss) > weight(&answer) => answer = miss,
                 Err(_) => {}
             }

@@ -4,6 +4,7 @@
 //! compares that with what is on disk and replaces the pair where it is outdated. It is called
 //! from time to time, and by whoever finds something that newer files could explain.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -15,10 +16,11 @@ use seaweed::volume::{OffsetWidth, Ttl, Version, VolumeInfo};
 
 use crate::context::{Context, Job};
 use crate::files::Paths;
+use crate::lent::{self, Files, Inodes};
 use crate::needle::Needle;
 use crate::pair::{Doubt, Pair};
 use crate::raw::Wait;
-use crate::{Miss, Reason};
+use crate::{Lending, Miss, Reason};
 
 /// A volume and its state.
 #[derive(Debug)]
@@ -208,6 +210,32 @@ impl Volume {
         }
     }
 
+    /// Lends the files as they are now, unless they are the ones that are held.
+    pub(crate) fn lend(
+        &self,
+        held: Option<Inodes>,
+        context: &Arc<Context>,
+    ) -> Result<Lending, Miss> {
+        self.inspect(context);
+        let pair = match &*self.state.read() {
+            State::Serving(pair) => Arc::clone(pair),
+            State::Declined(reason) => return Err(Miss::Declined(reason.clone())),
+        };
+        if held == Some(Inodes::of(pair.inodes())) {
+            return Ok(Lending::Same);
+        }
+        let files = || -> io::Result<Files> {
+            Ok(Files {
+                dat: lent::again(pair.dat())?,
+                idx: lent::again(pair.idx())?,
+                width: pair.width(),
+                revision: pair.super_block().revision,
+                verify: pair.verify(),
+            })
+        };
+        files().map(Lending::Files).map_err(Miss::Io)
+    }
+
     /// Opens the files and serves them, or declines. Returns whether they are served.
     fn open(&self, looked: &mut Looked, before: &State, context: &Arc<Context>) -> bool {
         looked.at = Some(Instant::now());
@@ -241,7 +269,7 @@ impl Volume {
         looked.info_stamp = self.info_stamp();
         looked.info = self.paths.info()?;
         let opened = self.paths.open(&looked.info)?;
-        let pair = Arc::new(Pair::new(opened, context)?);
+        let pair = Arc::new(Pair::new(opened, context.verify, context)?);
         context.stats.opened.inc();
         if pair.to_load() <= AT_ONCE {
             pair.load(context);

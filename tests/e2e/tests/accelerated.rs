@@ -23,9 +23,10 @@ fn beside(scene: &Scene, flags: &[&str]) -> Sidecar {
 }
 
 /// The flags of a mount that writes by way of it.
-fn by_way_of(sidecar: &Sidecar) -> [String; 2] {
+fn by_way_of(sidecar: &Sidecar) -> [String; 3] {
     let named = format!("-rdma.sidecar={}", sidecar.address());
-    ["-rdma.enabled".to_owned(), named]
+    let all_by_it = "-rdma.shortCircuit=false".to_owned();
+    ["-rdma.enabled".to_owned(), named, all_by_it]
 }
 
 /// With further flags, which win.

@@ -22,7 +22,14 @@ const SOON: Duration = Duration::from_secs(60);
 /// Mounts with the fabric; `more` flags win.
 fn mount(scene: &Scene, sidecar: &str, more: &[&str]) -> Mount {
     let sidecar = format!("-rdma.sidecar={sidecar}");
-    let flags = [&["-rdma.enabled", &sidecar, "-rdma.timeoutMs=1000"], more].concat();
+    let ours = [
+        "-rdma.enabled",
+        &sidecar,
+        "-rdma.timeoutMs=1000",
+        // Everything here is on one host.
+        "-rdma.shortCircuit=false",
+    ];
+    let flags = [&ours, more].concat();
     scene.mount(&flags)
 }
 

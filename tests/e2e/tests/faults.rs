@@ -2,7 +2,7 @@
 //! prints what the readers saw of it. A wrong byte fails the test, wherever it comes from.
 
 mod damage;
-mod servers;
+pub(crate) mod servers;
 mod sidecars;
 mod writers;
 
@@ -18,11 +18,14 @@ const NO_CACHE: [&str; 2] = ["-readerCacheSizeMB=1", "-cacheCapacityMB=0"];
 const SOON: Duration = Duration::from_secs(60);
 /// Only what the fabric gives is an answer.
 const STRICT: &str = "-rdma.fallback=false";
+/// The mount reads the volume files itself.
+const SHORT: &str = "-rdma.shortCircuit=true";
 
 /// Mounts with the fabric; `more` flags win.
 fn mount(scene: &Scene, name: &str, sidecar: &str, more: &[&str]) -> Mount {
     let sidecar = format!("-rdma.sidecar={sidecar}");
-    let mut flags = vec!["-rdma.enabled", &sidecar];
+    // Everything here is on one host.
+    let mut flags = vec!["-rdma.enabled", &sidecar, "-rdma.shortCircuit=false"];
     flags.extend(NO_CACHE);
     flags.extend(more);
     scene.mount_at(name, &flags)
@@ -56,6 +59,14 @@ fn fallbacks(mount: &Mount) -> BTreeMap<String, u64> {
 fn missed(mount: &Mount, reasons: &[&str]) -> u64 {
     let all = fallbacks(mount);
     reasons.iter().filter_map(|reason| all.get(*reason)).sum()
+}
+
+/// All series of a metric added up; 0 where there is none yet.
+pub(crate) fn metric(mount: &Mount, name: &str) -> u64 {
+    let stats = mount.stats();
+    let series = stats["metrics"][name].as_array();
+    let values = series.into_iter().flatten();
+    values.filter_map(|one| one["value"].as_u64()).sum()
 }
 
 /// Prints the line of a test.

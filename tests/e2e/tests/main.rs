@@ -29,6 +29,7 @@ mod read_only;
 mod reference;
 mod remote;
 mod semantics;
+mod short_circuit;
 mod sidecar;
 mod statistics;
 mod stock;

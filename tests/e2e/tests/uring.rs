@@ -67,7 +67,13 @@ fn the_fabric_and_long_listings_come_through_it() {
     }
     let sidecar = Sidecar::start(&scene, 0, &[]);
     let at = format!("-rdma.sidecar={}", sidecar.address());
-    let mount = scene.mount(&[URING, "-readOnly", "-rdma.enabled", &at]);
+    let mount = scene.mount(&[
+        URING,
+        "-readOnly",
+        "-rdma.enabled",
+        "-rdma.shortCircuit=false",
+        &at,
+    ]);
     assert_reads(&mount.path("/file"), &bytes);
     let mut listed: Vec<_> = fs::read_dir(mount.path("/folder"))
         .unwrap()

@@ -132,6 +132,8 @@ pub(crate) fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant
                 workload.kind == Kind::Read && workload.later.is_none()
             }
             Variant::Native => workload.native,
+            Variant::RiptideFast => workload.whole,
+            Variant::RiptideDirect | Variant::RiptideDirectUring => workload.kind == Kind::Read,
         })
         .collect()
 }

@@ -29,6 +29,12 @@ pub(crate) enum Variant {
     RiptideUring,
     /// With shared memory, its requests through io_uring.
     RiptideShmUring,
+    /// With a sidecar that lends the volume files, which the mount reads by itself.
+    RiptideDirect,
+    /// The same, its requests through io_uring.
+    RiptideDirectUring,
+    /// `riptide mount-fast`: the file is whole in its cache.
+    RiptideFast,
     /// `riptide bench -null`: a mount that answers from memory.
     Null,
     /// The same, its requests through io_uring.
@@ -54,7 +60,7 @@ pub(crate) enum Route {
 
 impl Variant {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Stock,
         Self::StockReadAhead,
         Self::Riptide,
@@ -62,6 +68,9 @@ impl Variant {
         Self::RiptideTcp,
         Self::RiptideUring,
         Self::RiptideShmUring,
+        Self::RiptideDirect,
+        Self::RiptideDirectUring,
+        Self::RiptideFast,
         Self::Null,
         Self::NullUring,
         Self::Native,
@@ -77,6 +86,9 @@ impl Variant {
             Self::RiptideTcp => "riptide-tcp",
             Self::RiptideUring => "riptide-uring",
             Self::RiptideShmUring => "riptide-shm-uring",
+            Self::RiptideDirect => "riptide-direct",
+            Self::RiptideDirectUring => "riptide-direct-uring",
+            Self::RiptideFast => "riptide-fast",
             Self::Null => "null",
             Self::NullUring => "null-uring",
             Self::Native => "native",
@@ -93,6 +105,9 @@ impl Variant {
             Self::RiptideTcp => "riptide, TCP fabric",
             Self::RiptideUring => "riptide, HTTP, io_uring",
             Self::RiptideShmUring => "riptide, shared memory, io_uring",
+            Self::RiptideDirect => "riptide, short-circuit",
+            Self::RiptideDirectUring => "riptide, short-circuit, io_uring",
+            Self::RiptideFast => "riptide mount-fast",
             Self::Null => "null mount",
             Self::NullUring => "null mount, io_uring",
             Self::Native => "native file",
@@ -109,6 +124,9 @@ impl Variant {
             Self::RiptideTcp => "tcp",
             Self::RiptideUring => "HTTP uring",
             Self::RiptideShmUring => "shm uring",
+            Self::RiptideDirect => "direct",
+            Self::RiptideDirectUring => "direct uring",
+            Self::RiptideFast => "fast",
             Self::Null => "null",
             Self::NullUring => "null uring",
             Self::Native => "native",
@@ -121,6 +139,8 @@ impl Variant {
             Self::Riptide | Self::RiptideUring => Some(Route::Http),
             Self::RiptideShm | Self::RiptideShmUring => Some(Route::Shm),
             Self::RiptideTcp => Some(Route::Tcp),
+            Self::RiptideDirect | Self::RiptideDirectUring => Some(Route::Direct),
+            Self::RiptideFast => Some(Route::Fast),
             Self::Stock | Self::StockReadAhead | Self::Null | Self::NullUring | Self::Native => {
                 None
             }
@@ -131,8 +151,16 @@ impl Variant {
     pub(crate) fn transport(self) -> Option<&'static str> {
         match self {
             Self::Stock | Self::StockReadAhead | Self::Native => None,
-            Self::Riptide | Self::RiptideShm | Self::RiptideTcp | Self::Null => Some("dev"),
-            Self::RiptideUring | Self::RiptideShmUring | Self::NullUring => Some("uring"),
+            Self::Riptide
+            | Self::RiptideShm
+            | Self::RiptideTcp
+            | Self::RiptideDirect
+            | Self::RiptideFast
+            | Self::Null => Some("dev"),
+            Self::RiptideUring
+            | Self::RiptideShmUring
+            | Self::RiptideDirectUring
+            | Self::NullUring => Some("uring"),
         }
     }
 
@@ -151,12 +179,12 @@ impl Variant {
         !matches!(self, Self::Stock | Self::StockReadAhead | Self::Native)
     }
 
-    /// The fabric's carrier it reads by.
+    /// The carrier of the sidecar it has: what it reads by, or borrows files by.
     pub(crate) fn carrier(self) -> Option<&'static str> {
         match self.route()? {
-            Route::Shm => Some("shm"),
+            Route::Shm | Route::Direct => Some("shm"),
             Route::Tcp => Some("tcp"),
-            Route::Http | Route::Direct | Route::Fast => None,
+            Route::Http | Route::Fast => None,
         }
     }
 
@@ -321,6 +349,11 @@ fn mount_of(bench: &Bench, variant: Variant, at: &Path) -> Result<(PathBuf, Vec<
         args.push(format!("-rdma.sidecar={}", sidecar.http()).into());
         // Strict: a read that went over HTTP would be counted for the fabric.
         args.push("-rdma.fallback=false".into());
+        let direct = variant.route() == Some(Route::Direct);
+        args.push(format!("-rdma.shortCircuit={direct}").into());
+    }
+    if variant.route() == Some(Route::Fast) {
+        args.extend(["-readOnly", "-cache.aggressive"].map(OsString::from));
     }
     args.extend(bench.mount_flags.iter().map(OsString::from));
     Ok((program, args))

@@ -148,6 +148,8 @@ fn command() -> Command {
                     "riptide",
                     "riptide-shm",
                     "riptide-tcp",
+                    "riptide-direct",
+                    "riptide-fast",
                     "null",
                     "native",
                 ]))

@@ -5,15 +5,16 @@ mod writing;
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bench::{Caching, Latencies, MANY};
 use bench::{forced_getattr, missing_lookup, open_read_close, stat_all, walk, walk_and_stat};
 use bench::{random, random_sizes, sequential};
 
 use super::cost::Cost;
-use super::mounted::{Mounted, Variant};
+use super::mounted::{Mounted, Route, Variant};
 use super::setup::Bench;
 
 /// A fresh mount, and how much to do on it.
@@ -117,6 +118,7 @@ impl Sample<'_> {
 
     /// Throughput of a file that is whole in the cache where the mount has such files.
     pub(crate) fn whole(&self) -> Result<Vec<f64>> {
+        self.bring_in()?;
         let big = self.bench.tree.big();
         let stream = sequential(self.root(), big, Caching::Buffered)?;
         Ok(vec![stream.mb_per_second()])
@@ -124,10 +126,26 @@ impl Sample<'_> {
 
     /// p50 of small reads of it.
     pub(crate) fn whole_random(&self) -> Result<Vec<f64>> {
+        self.bring_in()?;
         let done = self.places(Caching::Buffered, 1, self.operations)?;
         let values = vec![done.quantile_us(0.5)];
         self.note("whole-random", done);
         Ok(values)
+    }
+
+    /// Has the file brought in whole where the mount has such files.
+    fn bring_in(&self) -> Result<()> {
+        if self.variant.route() != Some(Route::Fast) {
+            return Ok(());
+        }
+        let file = self.root().join(&self.bench.tree.big().path);
+        let warmup = Command::new(self.bench.programs.riptide()?)
+            .arg("warmup")
+            .arg(&file)
+            .output()?;
+        let said = String::from_utf8_lossy(&warmup.stderr);
+        ensure!(warmup.status.success(), "riptide warmup: {}", said.trim());
+        Ok(())
     }
 
     fn places(&self, caching: Caching, readers: usize, each: usize) -> Result<Latencies> {

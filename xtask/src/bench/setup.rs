@@ -1,5 +1,6 @@
 //! The cluster that serves the tree.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -88,7 +89,9 @@ impl Bench {
         let volume_server = cluster.volume_process(0).id();
         let (master, filer) = (cluster.master_process().id(), cluster.filer_process(0).id());
         let carriers = options.variants.iter().filter_map(|v| v.carrier());
+        let carriers: BTreeSet<_> = carriers.collect();
         let sidecars = carriers
+            .into_iter()
             .map(|carrier| Sidecar::start(&programs, carrier, &cluster))
             .collect::<Result<Vec<_>>>()?;
         let mut servers = vec![master, volume_server, filer];

@@ -45,6 +45,8 @@ pub(crate) struct Workload {
     /// Whether a plain folder has something to compare with. Around the page cache it would show
     /// the disk.
     pub(crate) native: bool,
+    /// Whether a mount that keeps whole files has its file in the cache for it.
+    pub(crate) whole: bool,
     /// Does it: the values of the rows, NaN for one that this variant does not have.
     pub(crate) run: fn(&Sample) -> Result<Vec<f64>>,
     /// What is done on the same mount after a pause; its values are those of the last rows.

@@ -12,6 +12,7 @@ use seaweed::jwt::SigningKey;
 
 use super::error::{Attempt, DialError, Failure};
 use super::greet::Greeting;
+use super::lender::Lender;
 use super::verbs::{self, Pins, Rails};
 use super::{shm, tcp};
 use crate::announce::Endpoints;
@@ -85,6 +86,36 @@ impl Dialer {
         }
     }
 
+    /// Connects to a sidecar of this host to borrow files from it.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub fn lender(&self, ctx: &Context<'_>, to: &Endpoints) -> Result<Lender, DialError> {
+        if to.version != VERSION {
+            return Err(DialError::Version(to.version));
+        }
+        let Some(path) = to.unix.as_ref().filter(|_| self.is_here(to)) else {
+            return Err(DialError::Failed(Vec::new()));
+        };
+        let watch = Watch {
+            ctx: *ctx,
+            patience: self.config.patience,
+        };
+        Lender::open(path, self.greeting(), &watch).map_err(|failure| match failure {
+            Failure::Stopped(why) => DialError::Stopped(why),
+            Failure::Broken(why) => DialError::Failed(vec![Attempt {
+                carrier: "shm",
+                address: path.clone(),
+                why,
+            }]),
+        })
+    }
+
+    /// Whether a sidecar runs on the same kernel.
+    fn is_here(&self, to: &Endpoints) -> bool {
+        !to.host.is_empty() && to.host == self.config.host
+    }
+
     fn shm(&self, path: &str, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
         let lane = shm::open(path, self.greeting(), self.config.arena.as_ref(), watch)?;
         Ok(Box::new(lane))
@@ -156,8 +187,7 @@ impl Dial for Dialer {
                 None
             }
         };
-        let is_same_host = !to.host.is_empty() && to.host == self.config.host;
-        if is_same_host
+        if self.is_here(to)
             && let Some(path) = &to.unix
             && let Some(end) = tried("shm", path, self.shm(path, &watch))
         {

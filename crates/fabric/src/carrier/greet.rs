@@ -16,7 +16,7 @@ use crate::http::wait::{Halt, Watch};
 use crate::http::wire::Wire;
 use crate::memory::Arena;
 use crate::nonce::nonce;
-use crate::wire::{self, FrameReader, Hello, Message, Next, Region};
+use crate::wire::{self, FrameReader, Hello, Message, Next, Region, Welcome};
 
 /// What every lane says at its start.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +31,22 @@ impl Greeting<'_> {
     pub(super) fn exchange(
         self,
         carrier: &'static str,
-        mut wire: Wire,
+        wire: Wire,
         arena: Option<&Arena>,
         watch: &Watch<'_>,
     ) -> Result<StreamLane, Failure> {
+        let (wire, reader, limits) = self.shake(wire, arena, watch)?;
+        let region = arena.map(|_| 0);
+        Ok(StreamLane::new(carrier, wire, reader, region, limits))
+    }
+
+    /// Shakes hands; what comes next is read by the reader.
+    pub(super) fn shake(
+        self,
+        mut wire: Wire,
+        arena: Option<&Arena>,
+        watch: &Watch<'_>,
+    ) -> Result<(Wire, FrameReader, Welcome), Failure> {
         let nonce = nonce()?;
         let regions = arena.map(|arena| Region {
             len: arena.len() as u64,
@@ -63,10 +75,7 @@ impl Greeting<'_> {
                     wire::encode(0, &message, &mut frame)?;
                     wire.send(&[&frame], watch)?;
                 }
-                Reply::Open(limits) => {
-                    let region = arena.map(|_| 0);
-                    return Ok(StreamLane::new(carrier, wire, reader, region, limits));
-                }
+                Reply::Open(limits) => return Ok((wire, reader, limits)),
             }
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn open(
     greeting.exchange("shm", Wire::over(socket), arena, watch)
 }
 
-fn reach(path: &str, watch: &Watch<'_>) -> Result<OwnedFd, Failure> {
+pub(super) fn reach(path: &str, watch: &Watch<'_>) -> Result<OwnedFd, Failure> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -51,12 +51,12 @@ fn reach(path: &str, watch: &Watch<'_>) -> Result<OwnedFd, Failure> {
     }
 }
 
-fn check_peer(socket: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn check_peer(socket: &OwnedFd) -> Result<(), Failure> {
     let peer = sockopt::socket_peercred(socket)?;
     if peer.uid.is_root() || peer.uid == geteuid() {
         return Ok(());
     }
     let user = peer.uid.as_raw();
-    let words = format!("it runs as user {user}, who may not have our memory");
+    let words = format!("it runs as user {user}, with whom we share nothing");
     Err(io::Error::new(io::ErrorKind::PermissionDenied, words).into())
 }

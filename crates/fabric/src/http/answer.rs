@@ -7,7 +7,7 @@ use super::head::{Framing, Head};
 use super::pool::Server;
 use super::request::{Ask, Extent};
 use super::wait::Halt;
-use crate::gzip::{self, Deflated, MAX_UNPLANNED};
+use crate::gzip::{self, Inflated, MAX_UNPLANNED};
 use crate::{Destination, RouteError, Stored, Way, Whole, checksum};
 
 /// What to do with the bytes.
@@ -139,8 +139,8 @@ fn whole(
     let verified = verify(server, needle, head, &stored)?;
     let len = match inflate {
         true => gzip::inflate(&stored, to).map_err(|failed| match failed {
-            Deflated::Damaged => Halt::Malformed("its gzip stream is damaged").into(),
-            Deflated::Refused(len) => refused(len),
+            Inflated::Damaged => Halt::Malformed("its gzip stream is damaged").into(),
+            Inflated::Refused(len) => refused(len),
         })?,
         false => {
             let len = stored.len() as u64;

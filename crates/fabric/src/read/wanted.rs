@@ -1,7 +1,7 @@
 //! What is wanted of a needle, and where it goes.
 
 use super::Missed;
-use crate::gzip::{self, Deflated};
+use crate::gzip::{self, Inflated};
 use crate::memory::Block;
 use crate::wire::{Answer, Extent};
 use crate::{Destination, Stored};
@@ -59,8 +59,8 @@ impl Wanted<'_> {
             Self::Whole { to, .. } if inflate => {
                 gzip::inflate(bytes, *to).map_err(|failed| match failed {
                     // They are what is stored; let somebody else make sense of it.
-                    Deflated::Damaged => Missed::Suspect,
-                    Deflated::Refused(len) => Missed::Refused { len },
+                    Inflated::Damaged => Missed::Suspect,
+                    Inflated::Refused(len) => Missed::Refused { len },
                 })
             }
             _ => {

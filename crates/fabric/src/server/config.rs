@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub disk_threads: usize,
     /// Hands writes to volume servers; without one they are declined.
     pub courier: Option<Arc<dyn Courier>>,
+    /// Lends the files of volumes to clients on the unix socket that run as root or as the user of this process.
+    pub lends: bool,
     /// Threads that wait for volume servers, and so the most writes that are handed on at once.
     pub courier_threads: usize,
     /// How long a client may take to open a lane.
@@ -68,6 +70,7 @@ impl Default for ServerConfig {
             workers: 2,
             disk_threads: 8,
             courier: None,
+            lends: false,
             courier_threads: 16,
             patience: Duration::from_secs(5),
             stall: Duration::from_secs(30),

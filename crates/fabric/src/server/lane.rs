@@ -1,5 +1,6 @@
 //! A lane as its owner sees it: what to do next, until there is nothing to do.
 
+mod lending;
 mod link;
 mod receive;
 mod serving;
@@ -271,6 +272,10 @@ impl<S: Shelf> Lane<S> {
             }
             Effect::Store { id, write } => {
                 self.begin_write(id, write, connection, shared);
+                Ok(Step::Rest)
+            }
+            Effect::Lend { id, borrow } => {
+                self.lend(id, &borrow, shared, bench)?;
                 Ok(Step::Rest)
             }
             Effect::Close(frame, end) => {

@@ -1,7 +1,12 @@
 //! How the answers of one exchange leave through a socket.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::regions::Mapped;
 use super::serve_item::{Output, PIECE};
@@ -98,6 +103,26 @@ impl Sender {
         self.queue.extend_from_slice(head);
         self.queue.extend_from_slice(tail);
         Ok(())
+    }
+
+    /// Sends `bytes`, and descriptors beside the first of them. The socket has to have room for one byte at
+    /// least, as it has when nothing is waiting to be sent.
+    pub(super) fn send_with(&mut self, bytes: &[u8], files: &[OwnedFd; 2]) -> io::Result<()> {
+        let files = files.each_ref().map(AsFd::as_fd);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        if !beside.push(SendAncillaryMessage::ScmRights(&files)) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        let parts = [IoSlice::new(bytes)];
+        let sent = loop {
+            match sendmsg(self.wire.as_fd(), &parts, &mut beside, SendFlags::NOSIGNAL) {
+                Ok(sent) => break sent,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        };
+        self.send(&bytes[sent..], &[])
     }
 
     /// Sends what was kept, as far as the socket takes it now; whether it took anything.

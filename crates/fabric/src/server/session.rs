@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use seaweed::jwt::SigningKey;
 
 use crate::wire::{
-    Challenge, Frame, Hello, Item, MAX_ITEMS, MAX_READ, Message, Place, Proof, Refusal, Region,
-    Welcome, WireError, Write,
+    Borrow, Challenge, Frame, Hello, Item, MAX_ITEMS, MAX_READ, Message, Place, Proof, Refusal,
+    Region, Welcome, WireError, Write,
 };
 
 /// What a server grants, the same for all lanes.
@@ -86,6 +86,14 @@ pub enum Effect {
         id: u64,
         /// Its place is within the client's regions.
         write: Write,
+    },
+    /// Tell under this id whether the files of a volume are lent, with the files. Call
+    /// [`Session::finished`] before.
+    Lend {
+        /// Of the exchange.
+        id: u64,
+        /// Which volume.
+        borrow: Borrow,
     },
     /// Nothing to do.
     Nothing,
@@ -209,7 +217,12 @@ impl Session {
                     Err(what) => self.refuse(what),
                 }
             }
-            (State::Serving(_), Message::Read(_) | Message::Write(_)) => {
+            (State::Idle, Message::Borrow(borrow)) => {
+                self.last = Some(id);
+                self.state = State::Serving(id);
+                Effect::Lend { id, borrow }
+            }
+            (State::Serving(_), Message::Read(_) | Message::Write(_) | Message::Borrow(_)) => {
                 self.refuse("another request is still in flight on this lane")
             }
             (_, message) => self.refuse(format!("{} is out of turn", name(&message))),
@@ -357,6 +370,8 @@ fn name(message: &Message) -> &'static str {
         Message::Bye => "Bye",
         Message::Write(_) => "Write",
         Message::Written(_) => "Written",
+        Message::Borrow(_) => "Borrow",
+        Message::Lent(_) => "Lent",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use stats::{Counter, Export, Exporter, Gauge, Histogram};
 
-use crate::wire::{Outcome, Status};
+use crate::wire::{Lent, Outcome, Status};
 
 /// What a [`Server`](super::Server) has done so far.
 #[derive(Debug, Default)]
@@ -33,6 +33,7 @@ pub struct ServerStats {
     /// Times from a write's arrival until what became of it was sent.
     pub write_time: Histogram,
     written: [Counter; Outcome::ALL.len()],
+    lent: [Counter; Lent::NAMES.len()],
 }
 
 /// What went by one carrier.
@@ -77,6 +78,17 @@ impl ServerStats {
         self.answers[status as usize].inc();
     }
 
+    pub(super) fn lent(&self, lent: &Lent) {
+        self.lent[usize::from(lent.number())].inc();
+    }
+
+    /// Wishes to borrow a volume's files that came out this way.
+    pub fn lent_as(&self, name: &str) -> u64 {
+        let mut all = Lent::NAMES.iter().zip(&self.lent);
+        all.find(|(known, _)| **known == name)
+            .map_or(0, |(_, counter)| counter.get())
+    }
+
     /// Writes that came out this way.
     pub fn written(&self, outcome: Outcome) -> u64 {
         self.written[outcome as usize].get()
@@ -116,6 +128,11 @@ impl Export for ServerStats {
             let help = "Writes by what became of them.";
             let labels = [("outcome", outcome.name())];
             to.counter("fabric_write_outcomes", help, &labels, counter.get());
+        }
+        for (outcome, counter) in Lent::NAMES.iter().zip(&self.lent) {
+            let help =
+                "Times a mount of this host asked for a volume's files, by what became of it.";
+            to.counter("fabric_lent", help, &[("outcome", outcome)], counter.get());
         }
         for (status, counter) in STATUSES.iter().zip(&self.answers) {
             let help = "Items by how they were answered.";

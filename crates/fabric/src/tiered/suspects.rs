@@ -7,6 +7,7 @@
 //! newer ones.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use seaweed::FileId;
@@ -17,7 +18,11 @@ const MOST: usize = 16 << 10;
 
 /// Needles of which a damaged copy was seen, the latest of them.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(Mutex<Seen>);
+pub struct Suspects {
+    /// Whether there is any, which is rare: whoever asks then needs no lock.
+    is_any: AtomicBool,
+    seen: Mutex<Seen>,
+}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -28,8 +33,9 @@ struct Seen {
 
 impl Suspects {
     /// Remembers one.
-    pub(super) fn add(&self, needle: FileId) {
-        let mut seen = self.0.lock();
+    pub fn add(&self, needle: FileId) {
+        let mut seen = self.seen.lock();
+        self.is_any.store(true, Ordering::Release);
         if !seen.all.insert(needle) {
             return;
         }
@@ -42,8 +48,8 @@ impl Suspects {
     }
 
     /// Whether it is one of them.
-    pub(super) fn has(&self, needle: FileId) -> bool {
-        self.0.lock().all.contains(&needle)
+    pub fn has(&self, needle: FileId) -> bool {
+        self.is_any.load(Ordering::Acquire) && self.seen.lock().all.contains(&needle)
     }
 }
 
@@ -68,7 +74,7 @@ mod tests {
         }
         assert!(!suspects.has(needle(0)));
         assert!(suspects.has(needle(1)) && suspects.has(needle(MOST as u64)));
-        let seen = suspects.0.lock();
+        let seen = suspects.seen.lock();
         assert_eq!((seen.all.len(), seen.order.len()), (MOST, MOST));
     }
 }

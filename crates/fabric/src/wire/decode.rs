@@ -5,8 +5,8 @@ use seaweed::FileId;
 use super::encode::{check_answer, check_hello, check_item, check_welcome};
 use super::header::{ITEM, Kind, REGION};
 use super::{
-    Answer, Challenge, Extent, Hello, Item, Message, Outcome, Place, Proof, Read, Refusal, Region,
-    Status, Welcome, WireError, Write, Written,
+    Answer, Borrow, Challenge, Extent, Hello, Item, Lent, Message, Outcome, Place, Proof, Read,
+    Refusal, Region, Status, Welcome, WireError, Write, Written,
 };
 
 /// Reads the body of a frame of this kind.
@@ -39,6 +39,18 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Message, WireError> {
         Kind::Bye => Message::Bye,
         Kind::Write => Message::Write(write(&mut fields)?),
         Kind::Written => Message::Written(written(&mut fields)?),
+        Kind::Borrow => {
+            let volume = fields.u32()?;
+            let held = [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?];
+            Message::Borrow(Borrow {
+                volume,
+                held: Some(held).filter(|held| *held != [0; 4]),
+            })
+        }
+        Kind::Lent => {
+            let [number, width, verify] = fields.bytes()?;
+            Message::Lent(Lent::of((number, width, verify, fields.u16()?))?)
+        }
     };
     match fields.rest.is_empty() {
         true => Ok(message),

@@ -47,6 +47,24 @@ pub fn encode(id: u64, message: &Message, out: &mut Vec<u8>) -> Result<(), WireE
         Message::Written(written) => {
             frame(Kind::Written, id, 0, out, |out| put_written(written, out))
         }
+        Message::Borrow(borrow) => frame(Kind::Borrow, id, 0, out, |out| {
+            borrow.check()?;
+            out.extend(borrow.volume.to_le_bytes());
+            out.extend(
+                borrow
+                    .held
+                    .unwrap_or_default()
+                    .map(u64::to_le_bytes)
+                    .as_flattened(),
+            );
+            Ok(())
+        }),
+        Message::Lent(lent) => frame(Kind::Lent, id, 0, out, |out| {
+            let (number, width, verify, revision) = lent.fields()?;
+            out.extend([number, width, verify]);
+            out.extend(revision.to_le_bytes());
+            Ok(())
+        }),
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) const WRITE: usize = 48;
 /// Bytes of a Written before the text.
 pub(super) const WRITTEN: usize = 8;
 
+/// Bytes of a Borrow.
+pub(super) const BORROW: usize = 36;
+/// Bytes of a Lent.
+pub(super) const LENT: usize = 5;
+
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -39,11 +44,13 @@ pub(super) enum Kind {
     Bye,
     Write,
     Written,
+    Borrow,
+    Lent,
 }
 
 impl Kind {
     /// All, in the order of their numbers.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Hello,
         Self::Challenge,
         Self::Proof,
@@ -56,6 +63,8 @@ impl Kind {
         Self::Bye,
         Self::Write,
         Self::Written,
+        Self::Borrow,
+        Self::Lent,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -72,6 +81,8 @@ impl Kind {
             Self::Bye => "Bye",
             Self::Write => "Write",
             Self::Written => "Written",
+            Self::Borrow => "Borrow",
+            Self::Lent => "Lent",
         }
     }
 
@@ -101,6 +112,8 @@ impl Kind {
             Self::Ping | Self::Pong | Self::Bye => 0..=0,
             Self::Write => WRITE + 1..=WRITE + MAX_SERVER + MAX_TOKEN,
             Self::Written => WRITTEN..=WRITTEN + MAX_TEXT,
+            Self::Borrow => BORROW..=BORROW,
+            Self::Lent => LENT..=LENT,
         }
     }
 

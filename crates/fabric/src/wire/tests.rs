@@ -98,6 +98,32 @@ fn written() -> impl Strategy<Value = Written> {
     })
 }
 
+fn borrow() -> impl Strategy<Value = Borrow> {
+    any::<(u32, Option<[u64; 4]>)>().prop_map(|(volume, held)| Borrow {
+        volume,
+        held: held.filter(|held| *held != [0; 4]),
+    })
+}
+
+fn lent() -> impl Strategy<Value = Lent> {
+    let verify = prop::sample::select(vec![Verify::Always, Verify::Cached, Verify::Never]);
+    let files = (4u8..=5, verify, any::<u16>()).prop_map(|(width, verify, revision)| {
+        Lent::Files(FileTerms {
+            width,
+            verify,
+            revision,
+        })
+    });
+    let others = [
+        Lent::Same,
+        Lent::NotHere,
+        Lent::Declined,
+        Lent::Refused,
+        Lent::Failed,
+    ];
+    prop_oneof![files, prop::sample::select(others.to_vec())]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let hello = (nonce(), "[ -~]{0,64}", vec(region(), 0..=MAX_REGIONS));
     let hello = hello.prop_map(|(nonce, name, regions)| Hello {
@@ -124,6 +150,8 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Bye),
         write(3000).prop_map(Message::Write),
         written().prop_map(Message::Written),
+        borrow().prop_map(Message::Borrow),
+        lent().prop_map(Message::Lent),
     ]
 }
 
@@ -220,7 +248,7 @@ proptest! {
 
     #[test]
     fn whatever_is_heard_is_said_in_the_same_bytes(
-        kind in 1u8..=12,
+        kind in 1u8..=14,
         body in vec(any::<u8>(), 0..200),
         small in vec(0u8..3, 0..100),
         take_small: bool,
@@ -402,6 +430,53 @@ fn writes_that_cannot_be_are_refused_by_name() {
 }
 
 #[test]
+fn the_layout_of_lending_is_the_documented_one() {
+    let hex = |message: &Message| -> String {
+        let mut out = Vec::new();
+        encode(0, message, &mut out).unwrap();
+        out[24..].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let borrow = Message::Borrow(Borrow {
+        volume: 0x0102_0304,
+        held: Some([0x11, 0x2122, 0x31, 0x4142_4344_4546_4748]),
+    });
+    let expected = [
+        "04030201",
+        "1100000000000000",
+        "2221000000000000",
+        "3100000000000000",
+        "4847464544434241",
+    ];
+    assert_eq!(hex(&borrow), expected.concat());
+    let lent = Message::Lent(Lent::Files(FileTerms {
+        width: 5,
+        verify: Verify::Cached,
+        revision: 0x0102,
+    }));
+    assert_eq!(hex(&lent), "0005010201");
+    assert_eq!(hex(&Message::Lent(Lent::Failed)), "0500000000");
+}
+
+#[test]
+fn lending_that_cannot_be_is_refused_by_name() {
+    for (body, named) in [
+        ([6, 0, 0, 0, 0], "Lent has an unknown outcome"),
+        ([0, 3, 0, 0, 0], "Lent has an impossible width of offsets"),
+        ([0, 4, 3, 0, 0], "Lent has an unknown way of checking"),
+        ([1, 5, 0, 0, 0], "Lent has terms of files that are not lent"),
+        ([4, 0, 0, 1, 0], "Lent has terms of files that are not lent"),
+    ] {
+        let said = refusal_of(&frame(14, 0, &body));
+        assert!(said.contains(named), "{said}");
+    }
+    let none = Message::Borrow(Borrow {
+        volume: 1,
+        held: Some([0; 4]),
+    });
+    assert!(encode(0, &none, &mut Vec::new()).is_err());
+}
+
+#[test]
 fn strangers_are_refused_by_their_first_bytes() {
     assert!(refusal_of(b"GE").contains("does not start with RT"));
     assert!(refusal_of(b"RT\x02").contains("version 2 of the fabric, here it is version 1"));
@@ -412,7 +487,7 @@ fn strangers_are_refused_by_their_first_bytes() {
 fn lengths_are_refused_before_anything_is_waited_for() {
     for (kind, len, expected) in [
         (0, 0, "unknown kind 0"),
-        (13, 0, "unknown kind 13"),
+        (15, 0, "unknown kind 15"),
         (1, 5000, "a Hello has no body of 5000 bytes"),
         (6, u32::MAX, "a Read has no body of 4294967295 bytes"),
         (6, 2, "a Read has no body of 2 bytes"),
@@ -421,6 +496,8 @@ fn lengths_are_refused_before_anything_is_waited_for() {
         (11, 48, "a Write has no body of 48 bytes"),
         (11, 2358, "a Write has no body of 2358 bytes"),
         (12, 265, "a Written has no body of 265 bytes"),
+        (13, 37, "a Borrow has no body of 37 bytes"),
+        (14, 4, "a Lent has no body of 4 bytes"),
     ] {
         let mut head = frame(kind, 0, &[]);
         head[4..8].copy_from_slice(&len.to_le_bytes());

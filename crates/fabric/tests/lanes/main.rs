@@ -4,6 +4,7 @@
 
 mod faults;
 mod hostile;
+mod lending;
 mod reads;
 mod retiring;
 mod routes;

@@ -1,10 +1,12 @@
 //! Needles in memory.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use fabric::serve::{Held, Miss, ReadFault, Shelf};
+use fabric::serve::{Held, Loan, Miss, ReadFault, Shelf};
+use fabric::wire::{FileTerms, Inodes};
 use seaweed::FileId;
 use seaweed::crc::crc32c;
 
@@ -12,6 +14,8 @@ use seaweed::crc::crc32c;
 #[derive(Default)]
 pub(crate) struct Memory {
     needles: Mutex<HashMap<FileId, Arc<Needle>>>,
+    /// Data and index of volumes that are lent.
+    lent: Mutex<HashMap<u32, (String, String, FileTerms)>>,
     disk: Arc<Disk>,
 }
 
@@ -73,6 +77,12 @@ impl Memory {
         self.needles.lock().unwrap().insert(id, Arc::new(needle));
     }
 
+    /// From now on these files are lent.
+    pub(crate) fn lend_files(&self, volume: u32, dat: &str, idx: &str, terms: FileTerms) {
+        let files = (dat.to_owned(), idx.to_owned(), terms);
+        self.lent.lock().unwrap().insert(volume, files);
+    }
+
     /// From now on nothing is cached.
     pub(crate) fn cool(&self) {
         self.disk.is_cold.store(true, Ordering::SeqCst);
@@ -131,6 +141,20 @@ impl Shelf for Memory {
                     .ok_or(Miss::Absent)
             }
         }
+    }
+
+    fn lend(&self, volume: u32, held: Option<Inodes>) -> Result<Loan, Miss> {
+        let lent = self.lent.lock().unwrap();
+        let (dat, idx, terms) = lent.get(&volume).ok_or(Miss::NotHere)?;
+        if held.is_some() {
+            return Ok(Loan::Same);
+        }
+        let file = |text: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file.into()
+        };
+        Ok(Loan::Files([file(dat), file(idx)], *terms))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use context::Context;
 use fabric::announce::{Endpoints, this_host};
-use fabric::carrier::{Dial, DialError, Dialer, DialerConfig};
+use fabric::carrier::{Dial, DialError, Dialer, DialerConfig, Lender};
 use fabric::lane::{Answered, Broken, Inbox, Lane};
 use fabric::memory::{Arena, ArenaConfig, Block, Landing};
 use fabric::server::{Server, ServerConfig};
@@ -57,6 +57,7 @@ impl Served {
             tls,
             rdma: Vec::new(),
             writes: true,
+            lends: true,
         };
         Self {
             server: Some(server),
@@ -134,7 +135,15 @@ impl Client {
     }
 
     pub(crate) fn dial(&self, to: &Endpoints) -> Result<Box<dyn Lane>, DialError> {
-        self.dialer.dial(&Context::background(BUDGET), to)
+        self.dialer.dial(&self.context(), to)
+    }
+
+    pub(crate) fn lender(&self, to: &Endpoints) -> Result<Lender, DialError> {
+        self.dialer.lender(&self.context(), to)
+    }
+
+    pub(crate) fn context(&self) -> Context<'static> {
+        Context::background(BUDGET)
     }
 }
 

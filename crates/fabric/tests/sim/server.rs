@@ -121,6 +121,7 @@ impl World {
                 self.after(wait, Event::Serve { lane, id, items });
             }
             Effect::Store { id, write } => self.server_begins_write(lane, id, write),
+            Effect::Lend { .. } => panic!("no client of this world borrows files"),
             Effect::Close(frame, _) => {
                 if let Some(frame) = frame {
                     self.server_sends(lane, &frame);

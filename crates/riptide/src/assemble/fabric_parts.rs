@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use context::Context;
+use direct::{Limits, Sidecars, Volumes};
 use fabric::announce::this_host;
-use fabric::carrier::{Dialer, DialerConfig};
+use fabric::carrier::{Dial, Dialer, DialerConfig};
 use fabric::client::{Config, Policy};
 use fabric::memory::{Arena, ArenaConfig, MAX_ARENA};
 use fabric::peers::{Here, Peers};
 use fabric::{FabricConfig, FabricRoute, Locate};
+use rustix::process::{Resource, getrlimit};
 use seaweed::jwt::SigningKey;
 
 use crate::options::{FabricOptions, MountOptions};
@@ -34,7 +36,7 @@ pub(super) async fn start(
     place: Place,
     read_key: Option<SigningKey>,
     locate: Arc<dyn Locate>,
-) -> anyhow::Result<Arc<FabricRoute>> {
+) -> anyhow::Result<(Arc<FabricRoute>, Arc<Dialer>)> {
     let host = this_host().unwrap_or_default();
     let policy = Arc::new(Policy::new(config(wanted), RandomState::new().hash_one(0)));
     let here = Here {
@@ -45,7 +47,7 @@ pub(super) async fn start(
     let peers = Peers::new(Arc::clone(&policy), here).context("starting the fabric")?;
     let peers = Arc::new(peers);
     let arena = arena(options.data.memory_bytes).context("memory for the fabric")?;
-    let dialer = Dialer::new(DialerConfig {
+    let dialer = Arc::new(Dialer::new(DialerConfig {
         name: name(options),
         host,
         read_key,
@@ -53,12 +55,12 @@ pub(super) async fn start(
         arena: Some(arena.clone()),
         remote_reads: !wanted.read_only,
         patience: DIAL_PATIENCE.min(wanted.timeout),
-    });
+    }));
     let route = Arc::new(FabricRoute::new(FabricConfig {
         policy,
         peers: Arc::clone(&peers),
         locate,
-        dial: Arc::new(dialer),
+        dial: Arc::clone(&dialer) as Arc<dyn Dial>,
         arena: Some(arena),
     }));
     sidecars::watch(place, peers).await;
@@ -74,8 +76,29 @@ pub(super) async fn start(
             let _ = tokio::task::spawn_blocking(move || route.tidy()).await;
         }
     });
-    Ok(route)
+    Ok((route, dialer))
 }
+
+/// The volumes whose files are read without the sidecar. Of the descriptors that this process may have,
+/// they get half.
+///
+/// # Errors
+/// The system's, when it gives no thread.
+pub(super) fn volumes(sidecars: Sidecars, index_bytes: u64) -> anyhow::Result<Arc<Volumes>> {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limits = Limits {
+        volumes: usize::try_from(descriptors / 4).map_or(MAX_VOLUMES, |most| most.min(MAX_VOLUMES)),
+        index_bytes,
+        sums_bytes: SUMS,
+    };
+    let volumes = Volumes::new(Box::new(sidecars), limits);
+    Ok(Arc::new(volumes.context("starting short-circuit reads")?))
+}
+
+/// More volumes than this are not held open at a time.
+const MAX_VOLUMES: usize = 2048;
+/// For sums of blocks: enough for 16 GiB of needles that are read in ranges.
+const SUMS: u64 = 16 << 20;
 
 fn config(wanted: &FabricOptions) -> Config {
     Config {

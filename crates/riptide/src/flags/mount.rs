@@ -223,6 +223,16 @@ pub static FABRIC: Section = Section {
             .help("Milliseconds after which a read or a write over the fabric has failed.")
             .old()
             .needs("rdma.enabled", NO_FABRIC),
+        Flag::switch("rdma.shortCircuit")
+            .default("true")
+            .help("Read needles of this host out of the volume files themselves, which the sidecar lends to mounts of root and of its own user.")
+            .ours()
+            .needs("rdma.enabled", NO_FABRIC),
+        Flag::int("rdma.shortCircuitIndexMB", 1, MAX_MIB)
+            .default("256")
+            .help("Memory in MiB for the indexes of these volumes, at 16 bytes a needle; volumes beyond it are read over the fabric.")
+            .ours()
+            .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("peer.enable")
             .help("Share cached chunks with other mounts.")
             .ignored(NO_PEERS),

@@ -59,6 +59,10 @@ pub static FABRIC: Section = Section {
             .default("auto")
             .help("Carriers to offer: some of rdma, shm and tcp, separated by commas; auto for shm and tcp, and rdma with -enable-rdma.")
             .ours(),
+        Flag::switch("short-circuit")
+            .default("true")
+            .help("Lend the open files of volumes, by the unix socket, to mounts of this machine that run as root or as the user of the sidecar and read needles out of them by themselves. Needs shm among the carriers.")
+            .ours(),
         Flag::text("device")
             .help("The RDMA device to use, such as mlx5_0; all of them when empty.")
             .ours(),

@@ -117,3 +117,21 @@ pub(super) fn metrics(values: &Values) -> Result<Option<SocketAddr>, FlagError> 
     let port: u16 = values.count("metricsPort");
     Ok((port > 0).then(|| SocketAddr::new(ip, port)))
 }
+
+/// The default of `-rdma.shortCircuitIndexMB`.
+const SHORT_CIRCUIT_INDEX_MB: i64 = 256;
+
+/// Bytes for the indexes of volumes that are read without the sidecar; none where none are.
+pub(super) fn short_circuit(values: &Values) -> Result<Option<u64>, FlagError> {
+    const INDEX: &str = "rdma.shortCircuitIndexMB";
+    if values.switch("rdma.shortCircuit") {
+        return Ok(Some(values.mib(INDEX)));
+    }
+    match values.int(INDEX) {
+        SHORT_CIRCUIT_INDEX_MB => Ok(None),
+        other => {
+            let expected = "none, since -rdma.shortCircuit is off";
+            Err(FlagError::bad(INDEX, other.to_string(), expected))
+        }
+    }
+}

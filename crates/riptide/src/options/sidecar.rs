@@ -26,6 +26,7 @@ pub fn sidecar_config(values: &Values) -> Result<Config, FlagError> {
         fabric_port: fabric_port(port, values.count("fabric-port"))?,
         socket: values.path("socket"),
         transports: transports(values)?,
+        short_circuit: values.switch("short-circuit"),
         device: some(values.text("device")?),
         max_clients: values.count("max-clients"),
         memory_limit: memory_limit(values.text("memory-limit")?)?,

@@ -180,6 +180,7 @@ fn the_fabric_is_off_by_default_and_has_the_defaults_of_weed_when_it_is_on() {
         sidecars: Sidecars::Registered,
         fallback: true,
         read_only: false,
+        short_circuit: Some(256 << 20),
         max_concurrent: 64,
         timeout: Duration::from_secs(5),
     };
@@ -187,6 +188,19 @@ fn the_fabric_is_off_by_default_and_has_the_defaults_of_weed_when_it_is_on() {
     assert_eq!(on("auto").unwrap().fabric, Some(expected));
     let reads = options(&[("rdma.enabled", "true"), ("rdma.readOnly", "true")]);
     assert!(reads.unwrap().fabric.unwrap().read_only);
+    let short = |more: &[(&str, &str)]| {
+        let base = [("rdma.enabled", "true")];
+        options(&[&base, more].concat()).map(|it| it.fabric.unwrap().short_circuit)
+    };
+    let index = ("rdma.shortCircuitIndexMB", "9");
+    let off = ("rdma.shortCircuit", "false");
+    assert_eq!(short(&[index]).unwrap(), Some(9 << 20));
+    assert_eq!(short(&[off]).unwrap(), None);
+    let error = short(&[off, index]).unwrap_err().to_string();
+    assert!(
+        error.contains("expected none, since -rdma.shortCircuit is off"),
+        "{error}"
+    );
     let listed = on(" a:1 , [::1]:8081,").unwrap().fabric.unwrap().sidecars;
     assert_eq!(
         listed,

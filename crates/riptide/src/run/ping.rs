@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use ::context::Context;
 use anyhow::{Context as _, bail};
 use fabric::announce::{Announcement, Endpoints, this_host};
-use fabric::carrier::{Dial, Dialer, DialerConfig};
+use fabric::carrier::{Borrowed, Dial, Dialer, DialerConfig};
 use fabric::client::{Config, Policy};
 use fabric::lane::Lane;
 use fabric::memory::{Arena, ArenaConfig};
 use fabric::peers::{Here, Peers};
-use fabric::wire::Status;
+use fabric::wire::{Borrow, Status};
 use fabric::{FabricConfig, FabricRoute, Locate, LocateError, Location, ask};
 use seaweed::{FileId, Security};
 use stats::{Histogram, Snapshot};
+use volume::lent;
 
 use crate::options::PingOptions;
 use crate::run::print;
@@ -57,9 +58,13 @@ pub(super) fn run(options: &PingOptions) -> anyhow::Result<()> {
         remote_reads: false,
         patience: PATIENCE,
     });
-    let dialer: Arc<dyn Dial> = Arc::new(dialer);
+    let lending = Arc::new(dialer);
+    let dialer = Arc::clone(&lending) as Arc<dyn Dial>;
     print(head(&announced).as_bytes())?;
     let mut worked = false;
+    if let Some(needle) = options.needle {
+        worked = files(options, needle, &announced, &lending)?;
+    }
     for transport in TRANSPORTS {
         let Some(endpoints) = only(&announced.fabric, transport) else {
             continue;
@@ -100,6 +105,68 @@ pub(super) fn run(options: &PingOptions) -> anyhow::Result<()> {
         bail!("no lane to {} can be opened", options.sidecar);
     }
     Ok(())
+}
+
+/// Measures reads of lent files; whether there were any. Nothing is said of a sidecar that does not lend.
+fn files(
+    options: &PingOptions,
+    needle: FileId,
+    to: &Announcement,
+    dialer: &Dialer,
+) -> anyhow::Result<bool> {
+    if !to.fabric.lends || to.fabric.host != this_host().unwrap_or_default() {
+        return Ok(false);
+    }
+    let began = Instant::now();
+    let borrowed = match borrow(needle.volume, to, dialer) {
+        Ok(borrowed) => borrowed,
+        Err(error) => {
+            print(format!("{FILE:<6} {error:#}\n").as_bytes())?;
+            return Ok(false);
+        }
+    };
+    let opened = Histogram::new();
+    opened.record(began.elapsed());
+    print(line(FILE, "borrow", &opened.snapshot(), 0).as_bytes())?;
+    for size in &options.sizes {
+        let mut bytes = vec![0; *size];
+        let times = Histogram::new();
+        for _ in 0..options.count {
+            let began = Instant::now();
+            let found = borrowed.find(needle);
+            let found = found.map_err(|why| anyhow::anyhow!("needle {needle}: {why:?}"))?;
+            if *size as u64 > found.len() {
+                break;
+            }
+            found.read_at(0, &mut bytes)?;
+            times.record(began.elapsed());
+        }
+        if times.snapshot().count() > 0 {
+            let what = format!("read {size}");
+            print(line(FILE, &what, &times.snapshot(), *size).as_bytes())?;
+        }
+    }
+    Ok(true)
+}
+
+/// The way of lent files, in the table.
+const FILE: &str = "file";
+
+fn borrow(volume: u32, to: &Announcement, dialer: &Dialer) -> anyhow::Result<lent::Borrowed> {
+    let mut lender = dialer.lender(&within(PATIENCE), &to.fabric)?;
+    let asked = Borrow { volume, held: None };
+    let files = match lender.borrow(&within(PATIENCE), asked)? {
+        Borrowed::Files(files, terms) => direct::files(files, terms),
+        Borrowed::Otherwise(lent) => bail!("volume {volume} is not lent: {}", lent.name()),
+    };
+    let files = files.context("volume files of an unknown form")?;
+    // One volume, for which somebody waits.
+    let borrower = lent::Borrower::new(1, u64::MAX, 16 << 20)?;
+    let borrowed = borrower.borrow(files)?;
+    while borrowed.is_loading() && borrowed.keep_up() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(borrowed)
 }
 
 fn within(patience: Duration) -> Context<'static> {

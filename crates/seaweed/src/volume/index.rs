@@ -65,6 +65,14 @@ impl OffsetWidth {
         }
     }
 
+    /// Bytes of one offset, as `.vif` files say it.
+    pub const fn bytes(self) -> u8 {
+        match self {
+            Self::Four => 4,
+            Self::Five => 5,
+        }
+    }
+
     /// Bytes of one entry.
     pub const fn entry_len(self) -> usize {
         match self {

@@ -85,6 +85,15 @@ impl Needle {
         self.counted(to.len(), || self.range(offset, to, Wait::No))
     }
 
+    /// Like [`try_read_at`](Self::try_read_at), but waits where the file system cannot tell
+    /// whether it would have to.
+    ///
+    /// # Errors
+    /// As for [`read_at`](Self::read_at).
+    pub fn read_cached_at(&self, offset: u64, to: &mut [u8]) -> Result<Option<u32>, ReadError> {
+        self.counted(to.len(), || self.range(offset, to, Wait::IfUntold))
+    }
+
     /// Replaces the content of `to` by all of the data and returns its CRC-32C.
     ///
     /// # Errors
@@ -256,7 +265,8 @@ impl Needle {
         wait: Wait,
     ) -> Result<u32, Stop> {
         let mut sum = RunningSum::default();
-        let (mut lead, mut trail) = ([0; BLOCK], [0; BLOCK]);
+        // What is read of the blocks at the ends beside the range; mostly nothing.
+        let (mut lead, mut trail) = (Vec::new(), Vec::new());
         let mut at = range.start;
         let mut rest = to;
         while !rest.is_empty() {
@@ -265,11 +275,11 @@ impl Needle {
             let (piece, behind) = rest.split_at_mut(room.min(rest.len()));
             let end = at + piece.len() as u64;
             let begin = at - at % BLOCK as u64;
-            let lead = &mut lead[..(at - begin) as usize];
+            lead.resize((at - begin) as usize, 0);
             let block_end = end.next_multiple_of(BLOCK as u64).min(self.len());
-            let trail = &mut trail[..(block_end - end) as usize];
+            trail.resize((block_end - end) as usize, 0);
             let file_at = self.data_offset(begin);
-            let parts = [&mut *lead, &mut *piece, &mut *trail];
+            let parts = [&mut lead[..], &mut *piece, &mut trail[..]];
             raw::read_three(self.pair.dat(), file_at, parts, wait).map_err(|e| self.stop(e))?;
 
             let mut block = begin;
@@ -283,11 +293,11 @@ impl Needle {
                     part_sum
                 } else {
                     if block < at {
-                        whole.update(lead);
+                        whole.update(&lead);
                     }
                     whole.update(part);
                     if next > end {
-                        whole.update(trail);
+                        whole.update(&trail);
                     }
                     whole.value()
                 };
@@ -327,8 +337,8 @@ impl Needle {
         match wait {
             Wait::Yes => cache.known_or(&key, || self.make_sums(Wait::Yes)),
             // To wait for another thread that makes them is to wait.
-            Wait::No if self.len() > QUICK_CHECK => Err(Stop::WouldWait),
-            Wait::No => Ok(cache.keep(key, self.make_sums(Wait::No)?)),
+            Wait::No | Wait::IfUntold if self.len() > QUICK_CHECK => Err(Stop::WouldWait),
+            wait => Ok(cache.keep(key, self.make_sums(wait)?)),
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) last_modified: Option<u64>,
     pub(crate) append_at_ns: Option<u64>,
     pub(crate) ttl: Option<Ttl>,
+    /// As the header says.
+    size: u32,
     held: Held,
 }
 
@@ -136,8 +138,14 @@ impl Record {
             last_modified: meta.last_modified,
             append_at_ns: meta.append_at_ns,
             ttl: meta.ttl,
+            size: NeedleHeader::parse(&head).map_or(0, |header| header.size.max(0) as u32),
             held: Held::Tail(Box::default()),
         }
+    }
+
+    /// Whether this is the record of that name, as the index describes it.
+    pub(crate) fn is_of(&self, id: FileId, size: Size) -> bool {
+        self.id == id && size.admits(self.size)
     }
 
     /// The data, if it is in memory; then it was checked.

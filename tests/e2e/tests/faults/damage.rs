@@ -14,7 +14,7 @@ use seaweed::FileId;
 use volume::DataDir;
 use volume::inspect::{Inspection, volumes};
 
-use super::{STRICT, is_eio, missed, mount, samples, tell};
+use super::{SHORT, STRICT, is_eio, metric, missed, mount, samples, tell};
 
 /// A busy machine must not make a read go over HTTP before the fabric has seen the damage: a range
 /// of a needle that nobody knows to be damaged is not checked there.
@@ -75,6 +75,8 @@ fn a_damaged_page_without_another_copy_is_an_error_and_never_wrong_bytes() {
     for (name, flags) in [
         ("falls", &[PATIENT, soon][..]),
         ("strict", &[PATIENT, soon, STRICT]),
+        ("itself", &[PATIENT, soon, SHORT]),
+        ("itself-strict", &[PATIENT, soon, SHORT, STRICT]),
     ] {
         let mount = mount(&scene, name, &sidecar.address(), flags);
         let readers = Readers::mixed(&mount, &samples, 3);
@@ -85,6 +87,9 @@ fn a_damaged_page_without_another_copy_is_an_error_and_never_wrong_bytes() {
         tell(&format!("damaged page, one copy, {name}"), &mount, &tally);
         assert!(is_eio(&tally), "{tally}");
         assert!(missed(&mount, &["suspect"]) > 0);
+        if flags.contains(&SHORT) {
+            assert!(metric(&mount, "short_circuit_reads") > 50);
+        }
         for sample in damaged {
             let error = fs::read(mount.path(&sample.path)).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));

@@ -10,21 +10,31 @@ use std::thread;
 use std::time::Duration;
 
 use cluster::Cluster;
-use e2e::{Readers, Scene, Sidecar, data_folder, eventually, needs_fuse, noise};
+use e2e::{Mount, Readers, Scene, Sidecar, data_folder, eventually, needs_fuse, noise};
 use volume::DataDir;
 use volume::inspect::{Found, volumes};
 
-use super::{SOON, STRICT, mount, samples, tell};
+use super::{SHORT, SOON, STRICT, metric, mount, samples, tell};
 
 #[test]
 fn a_volume_server_that_restarts_is_not_missed_where_there_is_a_sidecar() {
     needs_fuse!();
+    volume_server_restarts(&[]);
+}
+
+#[test]
+fn a_volume_server_that_restarts_is_not_missed_by_who_reads_its_files() {
+    needs_fuse!();
+    volume_server_restarts(&[SHORT]);
+}
+
+fn volume_server_restarts(flags: &[&str]) {
     let mut scene = Scene::start();
     let samples = samples(&scene);
     let sidecar = Sidecar::start(&scene, 0, &[]);
     let address = sidecar.address();
-    let falls = mount(&scene, "falls", &address, &[]);
-    let strict = mount(&scene, "strict", &address, &[STRICT]);
+    let falls = mount(&scene, "falls", &address, flags);
+    let strict = mount(&scene, "strict", &address, &[flags, &[STRICT]].concat());
     let mounts = [(&falls, "falls back"), (&strict, "strict")];
     let readers = mounts.map(|(mount, _)| Readers::mixed(mount, &samples, 2));
     readers
@@ -35,9 +45,16 @@ fn a_volume_server_that_restarts_is_not_missed_where_there_is_a_sidecar() {
     thread::sleep(Duration::from_secs(2));
     let after = readers.each_ref().map(Readers::reads);
     scene.cluster.restart_volume(0).unwrap();
+    let short = [&falls, &strict].map(|mount| metric(mount, "short_circuit_reads"));
     readers
         .iter()
         .for_each(|readers| readers.recovered(40, SOON));
+    if flags.contains(&SHORT) {
+        eventually("its files are read afterwards", SOON, || {
+            metric(&falls, "short_circuit_reads") > short[0] + 40
+                && metric(&strict, "short_circuit_reads") > short[1] + 40
+        });
+    }
     for (n, (readers, (mount, mode))) in readers.into_iter().zip(mounts).enumerate() {
         let tally = readers.finish();
         let meanwhile = after[n] - before[n];
@@ -52,7 +69,7 @@ fn a_volume_server_that_restarts_is_not_missed_where_there_is_a_sidecar() {
 }
 
 /// The inodes of the volumes' files: a vacuum replaces them.
-pub(super) fn inodes(folder: &Path) -> Vec<u64> {
+pub(crate) fn inodes(folder: &Path) -> Vec<u64> {
     let found = volumes(&DataDir::new(folder)).unwrap().into_iter();
     let inode = |id| fs::metadata(folder.join(format!("{id}.dat"))).map(|file| file.ino());
     found.filter_map(|volume| inode(volume.id).ok()).collect()
@@ -61,6 +78,19 @@ pub(super) fn inodes(folder: &Path) -> Vec<u64> {
 #[test]
 fn vacuum_replaces_the_files_under_readers() {
     needs_fuse!();
+    vacuum_under_readers(&[STRICT]);
+}
+
+#[test]
+fn vacuum_replaces_the_files_under_who_reads_them_itself() {
+    needs_fuse!();
+    let mount = vacuum_under_readers(&[STRICT, SHORT]);
+    let borrowed = metric(&mount.1, "short_circuit_borrowed");
+    println!("files borrowed {borrowed} times");
+    assert!(borrowed > metric(&mount.1, "short_circuit_volumes"));
+}
+
+fn vacuum_under_readers(flags: &[&str]) -> (Scene, Mount) {
     let scene = Scene::start();
     let junk = |n: u64| format!("/junk/{n}");
     for n in 0..30 {
@@ -68,7 +98,7 @@ fn vacuum_replaces_the_files_under_readers() {
     }
     let samples = samples(&scene);
     let sidecar = Sidecar::start(&scene, 0, &[]);
-    let mount = mount(&scene, "strict", &sidecar.address(), &[STRICT]);
+    let mount = mount(&scene, "strict", &sidecar.address(), flags);
     let readers = Readers::mixed(&mount, &samples, 3);
     readers.recovered(40, SOON);
     let folder = data_folder(&scene.cluster, 0);
@@ -100,6 +130,7 @@ fn vacuum_replaces_the_files_under_readers() {
     );
     assert!(replaced > 0);
     assert_eq!(tally.errors, 0, "{tally}");
+    (scene, mount)
 }
 
 /// Has `weed shell` carry out commands.
@@ -149,12 +180,22 @@ fn hand_over(scene: &Scene, found: &[Found]) -> String {
 #[test]
 fn volumes_move_to_another_server_under_readers() {
     needs_fuse!();
+    volumes_move(&[]);
+}
+
+#[test]
+fn volumes_move_to_another_server_under_who_reads_their_files() {
+    needs_fuse!();
+    volumes_move(&[SHORT]);
+}
+
+fn volumes_move(flags: &[&str]) {
     let scene = Scene::of(Cluster::builder().volume_servers(2));
     let samples = samples(&scene);
     let sidecars = [0, 1].map(|i| Sidecar::start(&scene, i, &[]));
     let both = format!("{},{}", sidecars[0].address(), sidecars[1].address());
-    let two = mount(&scene, "both", &both, &[]);
-    let one = mount(&scene, "one", &sidecars[0].address(), &[]);
+    let two = mount(&scene, "both", &both, flags);
+    let one = mount(&scene, "one", &sidecars[0].address(), flags);
     let mounts = [
         (&two, "a sidecar at both"),
         (&one, "a sidecar at the old one only"),
@@ -168,6 +209,18 @@ fn volumes_move_to_another_server_under_readers() {
     let said = hand_over(&scene, &found);
     let left = inodes(&folder).len();
     assert_eq!((found.is_empty(), left), (false, 0), "{said}");
+    if flags.contains(&SHORT) {
+        let before = metric(&two, "short_circuit_reads");
+        eventually("the files at the new server are read", SOON, || {
+            metric(&two, "short_circuit_reads") > before + 100
+        });
+        let one_reads = || metric(&one, "short_circuit_reads");
+        let before = one_reads();
+        readers
+            .iter()
+            .for_each(|readers| readers.recovered(100, SOON));
+        assert_eq!(one_reads(), before, "who has no sidecar there has no files");
+    }
     readers
         .iter()
         .for_each(|readers| readers.recovered(100, SOON));

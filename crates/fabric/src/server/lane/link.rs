@@ -63,6 +63,14 @@ impl Link {
         }
     }
 
+    /// Sends bytes, and descriptors beside the first of them; nothing is waiting to be sent.
+    pub(super) fn send_with(&mut self, bytes: &[u8], files: &[OwnedFd; 2]) -> io::Result<()> {
+        match self {
+            Self::Socket { sender, .. } => sender.send_with(bytes, files),
+            Self::Rdma(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Socket { sender, .. } => sender.send(bytes, &[]),

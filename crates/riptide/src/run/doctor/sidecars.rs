@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use context::Context;
 use fabric::announce::{Announcement, Endpoints, MAX_BYTES, this_host};
-use fabric::carrier::{Dial, Dialer, DialerConfig};
+use fabric::carrier::{Borrowed, Dial, Dialer, DialerConfig};
+use fabric::wire::{Borrow, Lent};
 use seaweed::Security;
 use serde_json::Value;
 use sidecar::client::Client;
@@ -34,6 +35,7 @@ pub(super) async fn findings(
                 all.push(state(&address, &document, took));
                 let (lanes, carriers) = lanes(security, &announcement).await;
                 all.extend(lanes);
+                all.extend(lends(security, &announcement).await);
                 reached.push((announcement, carriers));
             }
             Err(error) => {
@@ -143,17 +145,69 @@ async fn lanes(security: &Security, to: &Announcement) -> (Vec<Finding>, Vec<&'s
     (findings, carriers)
 }
 
-async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Result<Duration> {
-    let tls = security.https.as_ref().map(fabric::http::client_config);
-    let dialer = Dialer::new(DialerConfig {
-        name: "riptide doctor".to_owned(),
-        host,
-        read_key: security.read_key.clone(),
-        tls: tls.transpose()?,
-        arena: None,
-        remote_reads: false,
-        patience: PATIENCE,
+/// Whether files of its volumes are lent to whoever runs this. Nothing of a sidecar of another host, or one
+/// without volumes.
+async fn lends(security: &Security, to: &Announcement) -> Option<Finding> {
+    let here = this_host().unwrap_or_default();
+    let endpoints = to.fabric.clone();
+    let volume = *to.volumes.first()?;
+    if here.is_empty() || endpoints.host != here || endpoints.unix.is_none() {
+        return None;
+    }
+    let about = format!("short-circuit {}", to.http);
+    if !endpoints.lends {
+        let seen = "it lends no files: mounts of this host read over shared memory";
+        return Some(Finding::ok(about, seen));
+    }
+    let dialer = match dialer(security, here) {
+        Ok(dialer) => dialer,
+        Err(error) => {
+            return Some(Finding::fail(
+                about,
+                format!("{error:#}"),
+                "see security.toml",
+            ));
+        }
+    };
+    let asked = spawn_blocking(move || -> Result<_, String> {
+        let ctx = Context::background(PATIENCE);
+        let start = Instant::now();
+        let lender = dialer.lender(&ctx, &endpoints);
+        let mut lender = lender.map_err(|error| error.to_string())?;
+        let borrow = Borrow { volume, held: None };
+        let lent = lender.borrow(&ctx, borrow);
+        Ok((lent.map_err(|error| error.to_string())?, start.elapsed()))
     });
+    let asked = asked.await.map_err(|error| error.to_string()).flatten();
+    Some(match asked {
+        Ok((Borrowed::Files(..), took)) => {
+            let took = took.as_micros();
+            Finding::ok(
+                about,
+                format!("lends the files of volume {volume} in {took} µs"),
+            )
+        }
+        Ok((Borrowed::Otherwise(Lent::Refused), _)) => Finding::warn(
+            about,
+            "it lends no files to this user",
+            "run mounts as root or as the user of the sidecar, or go on over shared memory",
+        ),
+        Ok((Borrowed::Otherwise(lent), _)) => Finding::ok(
+            about,
+            format!(
+                "lends files, but not those of volume {volume}: {}",
+                lent.name()
+            ),
+        ),
+        Err(error) => {
+            let todo = "mounts of this host read over shared memory until that is mended";
+            Finding::warn(about, error, todo)
+        }
+    })
+}
+
+async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Result<Duration> {
+    let dialer = dialer(security, host)?;
     spawn_blocking(move || {
         let start = Instant::now();
         let lane = dialer.dial(&Context::background(PATIENCE), &to)?;
@@ -162,6 +216,19 @@ async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Resul
         Ok(took)
     })
     .await?
+}
+
+fn dialer(security: &Security, host: String) -> anyhow::Result<Dialer> {
+    let tls = security.https.as_ref().map(fabric::http::client_config);
+    Ok(Dialer::new(DialerConfig {
+        name: "riptide doctor".to_owned(),
+        host,
+        read_key: security.read_key.clone(),
+        tls: tls.transpose()?,
+        arena: None,
+        remote_reads: false,
+        patience: PATIENCE,
+    }))
 }
 
 /// For each volume server, over which carriers its volumes can be reached.

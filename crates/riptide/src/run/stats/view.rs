@@ -60,11 +60,12 @@ fn head(now: &Value) -> String {
     let number = |name: &str| now[name].as_u64().unwrap_or_default();
     let _ = writeln!(
         out,
-        "reads {}, bytes {}, mean {}, over the fabric {:.1} %, fallbacks {}",
+        "reads {}, bytes {}, mean {}, over the fabric {:.1} % ({} short-circuit), fallbacks {}",
         number("total_reads"),
         bytes(number("total_bytes_read")),
         time(number("avg_latency_ns")),
         now["rdma_ratio_pct"].as_f64().unwrap_or_default(),
+        number("short_circuit_reads"),
         number("http_fallbacks"),
     );
     if number("rdma_writes") + number("write_fallbacks") > 0 {
