@@ -137,7 +137,8 @@ impl Fast {
         Ok(())
     }
 
-    /// Whether a handle of the node could be opened past us, and needs its file for it.
+    /// Whether a handle of the node could be opened past us. It needs its file then, even where one is
+    /// registered already: the last handle of that may be closed before this one is opened.
     pub(crate) fn wants_file(&self, node: NodeId) -> bool {
         let offers = self
             .kernel
@@ -148,7 +149,7 @@ impl Fast {
                 .modes
                 .lock()
                 .get(&node)
-                .is_none_or(|mode| mode.ours == 0 && mode.backing.is_none())
+                .is_none_or(|mode| mode.ours == 0)
     }
 
     /// Opens a handle of a node: past us, by the number of its registered file, or not. `whole` is

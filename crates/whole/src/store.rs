@@ -12,9 +12,13 @@
 //! is worth: it is read and compared with its checksums when it is opened for the first time
 //! after a start.
 
+mod check;
+mod keep;
+mod room;
+
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,11 +27,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use reader::Place;
 use seaweed::ContentKey;
-use seaweed::crc::Crc;
 
 use crate::index::{Index, Pin, Slot};
 use crate::record::{BYTES_MAX, Record};
 use crate::{Config, FilesStats};
+pub(crate) use room::{NoRoom, Room};
 
 /// Changes with the format: what another version left is not ours to read.
 const WHAT: &str = "riptide-files-1";
@@ -35,8 +39,6 @@ const WHAT: &str = "riptide-files-1";
 pub(crate) const SYNCED: u64 = 1 << 20;
 /// How old the time of last use on disk may be.
 const USE_NOTED: Duration = Duration::from_secs(60);
-/// Read at a time when a file is checked.
-const CHECKED: usize = 1 << 20;
 
 /// The files kept in one place.
 #[derive(Debug)]
@@ -76,32 +78,6 @@ impl Whole {
     pub fn size(&self) -> u64 {
         self.size
     }
-}
-
-/// Room for a file being filled, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Room {
-    store: Arc<Store>,
-    bytes: u64,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.store.state.lock().reserved -= self.bytes;
-    }
-}
-
-/// Why there is no room.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NoRoom {
-    #[error("it has {need} bytes, and the cache {capacity}")]
-    TooLarge { need: u64, capacity: u64 },
-    #[error("the cache is full of files that are open")]
-    AllOpen,
-    #[error("less than {min_free} bytes are free on the disk of the cache")]
-    DiskFull { min_free: u64 },
-    #[error("the disk of the cache: {0}")]
-    Io(#[from] io::Error),
 }
 
 impl Store {
@@ -235,89 +211,6 @@ impl Store {
         self.remove(key)
     }
 
-    /// Reads a file and compares it with its checksums; `None` when it is not here. A damaged one
-    /// is removed.
-    pub(crate) fn verify(&self, key: &ContentKey) -> Option<io::Result<bool>> {
-        let slot = self.state.lock().index.get(key)?.clone();
-        let good = self.check(key, &slot);
-        if matches!(good, Ok(false)) {
-            self.stats.damaged.inc();
-            self.remove(key);
-        }
-        Some(good)
-    }
-
-    /// Makes room for `bytes` more, removing others.
-    pub(crate) fn room(self: &Arc<Self>, bytes: u64) -> Result<Room, NoRoom> {
-        self.make_room(bytes)?;
-        Ok(Room {
-            store: Arc::clone(self),
-            bytes,
-        })
-    }
-
-    /// Whether the disk is so full that what is being filled should not go on.
-    pub(crate) fn is_short(&self) -> bool {
-        self.free().is_ok_and(|free| free < self.min_free)
-    }
-
-    /// A new file for somebody to fill.
-    pub(crate) fn temporary(&self) -> io::Result<(PathBuf, File)> {
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.place.path().join("tmp").join(number.to_string());
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = options.open(&path)?;
-        Ok((path, file))
-    }
-
-    /// Takes a filled file in. Its time is the record's from now on.
-    pub(crate) fn keep(
-        &self,
-        temporary: &PathBuf,
-        file: &File,
-        mut record: Record,
-    ) -> io::Result<()> {
-        if record.size > SYNCED {
-            file.sync_data()?;
-        }
-        let metadata = file.metadata()?;
-        record.mtime_ns = mtime_ns(&metadata);
-        let (sum_path, mut sum) = self.temporary()?;
-        let written = io::Write::write_all(&mut sum, &record.encode());
-        let path = self.path(&record.key);
-        let moved = written.and_then(|()| {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            let now = now_ms();
-            let mut state = self.state.lock();
-            if state.index.get(&record.key).is_some() {
-                // Somebody else was first. What is there may be open, and has the same bytes.
-                return fs::remove_file(&sum_path);
-            }
-            fs::rename(&sum_path, self.sum_path(&record.key))?;
-            fs::rename(temporary, &path)?;
-            let slot = Slot {
-                name: record.name.as_str().into(),
-                size: record.size,
-                mtime_ns: record.mtime_ns,
-                disk: footprint(&metadata, &record),
-                used: now,
-                noted: now,
-                checked: true,
-                pin: Pin::default(),
-            };
-            state.index.insert(record.key, slot);
-            Ok(())
-        });
-        if moved.is_err() {
-            let _ = fs::remove_file(&sum_path);
-        }
-        self.show();
-        moved
-    }
-
     /// Puts a file that is on disk into the index; whether it is there and makes sense.
     fn admit(&self, key: &ContentKey) -> bool {
         if self.state.lock().index.get(key).is_some() {
@@ -357,53 +250,6 @@ impl Store {
             .map(|slot| slot.clone())
     }
 
-    /// The file, if it is the one that was written.
-    fn open_checked(&self, key: &ContentKey, slot: &Slot) -> io::Result<Option<File>> {
-        if !slot.checked {
-            if !self.check(key, slot)? {
-                return Ok(None);
-            }
-            if let Some(slot) = self.state.lock().index.get_mut(key) {
-                slot.checked = true;
-            }
-        }
-        let file = File::open(self.path(key))?;
-        let metadata = file.metadata()?;
-        let same = metadata.len() == slot.size && mtime_ns(&metadata) == slot.mtime_ns;
-        Ok(same.then_some(file))
-    }
-
-    /// Reads a file; whether it has the bytes of its record.
-    fn check(&self, key: &ContentKey, slot: &Slot) -> io::Result<bool> {
-        let Some((record, _)) = self.read_record(key) else {
-            return Ok(false);
-        };
-        let file = File::open(self.path(key))?;
-        let metadata = file.metadata()?;
-        if metadata.len() != slot.size || mtime_ns(&metadata) != slot.mtime_ns {
-            return Ok(false);
-        }
-        let mut buffer = vec![0; CHECKED];
-        let mut at = 0;
-        for run in &record.runs {
-            if !is_zero(&file, at..run.range.start, &mut buffer)? {
-                return Ok(false);
-            }
-            at = run.range.start;
-            let mut crc = Crc::new();
-            while at < run.range.end {
-                let len = (run.range.end - at).min(CHECKED as u64) as usize;
-                file.read_exact_at(&mut buffer[..len], at)?;
-                crc.update(&buffer[..len]);
-                at += len as u64;
-            }
-            if crc.value() != run.crc {
-                return Ok(false);
-            }
-        }
-        is_zero(&file, at..record.size, &mut buffer)
-    }
-
     /// The record of a file, and when it was used last.
     fn read_record(&self, key: &ContentKey) -> Option<(Record, u64)> {
         let file = File::open(self.sum_path(key)).ok()?;
@@ -430,45 +276,6 @@ impl Store {
         if let Err(error) = noted {
             tracing::debug!(%error, "the last use of a whole file is not noted");
         }
-    }
-
-    /// Removes files until `bytes` more fit, and reserves them.
-    fn make_room(&self, bytes: u64) -> Result<(), NoRoom> {
-        if bytes > self.capacity {
-            return Err(NoRoom::TooLarge {
-                need: bytes,
-                capacity: self.capacity,
-            });
-        }
-        let mut state = self.state.lock();
-        loop {
-            let held = state.index.bytes() + state.reserved;
-            let fits = held + bytes <= self.capacity;
-            // What is reserved may not have been written yet.
-            let wanted = self.min_free.saturating_add(state.reserved + bytes);
-            let free = self.free()?;
-            if fits && (free >= wanted || bytes == 0 && free >= self.min_free) {
-                state.reserved += bytes;
-                return Ok(());
-            }
-            match state.index.evict() {
-                Some((key, _)) => {
-                    self.delete(&key);
-                    self.stats.evictions.inc();
-                }
-                None if fits => {
-                    return Err(NoRoom::DiskFull {
-                        min_free: self.min_free,
-                    });
-                }
-                None => return Err(NoRoom::AllOpen),
-            }
-        }
-    }
-
-    fn free(&self) -> io::Result<u64> {
-        let disk = rustix::fs::statvfs(self.place.path())?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn delete(&self, key: &ContentKey) {
@@ -507,19 +314,6 @@ impl Store {
 fn footprint(metadata: &fs::Metadata, record: &Record) -> u64 {
     let sum = (100 + record.name.len() + 20 * record.runs.len()) as u64;
     metadata.blocks() * 512 + sum.next_multiple_of(4096)
-}
-
-fn is_zero(file: &File, range: std::ops::Range<u64>, buffer: &mut [u8]) -> io::Result<bool> {
-    let mut at = range.start;
-    while at < range.end {
-        let len = (range.end - at).min(buffer.len() as u64) as usize;
-        file.read_exact_at(&mut buffer[..len], at)?;
-        if buffer[..len].iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        at += len as u64;
-    }
-    Ok(true)
 }
 
 fn mtime_ns(metadata: &fs::Metadata) -> i64 {
