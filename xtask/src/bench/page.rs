@@ -6,6 +6,7 @@
 
 mod bars;
 mod curves;
+mod scale;
 mod style;
 
 use std::fmt::Write;
@@ -43,10 +44,11 @@ pub(crate) fn render(run: &Value) -> String {
     out += "<p>Bars are medians over the rounds, the thin line goes from the worst sample to the best one. \
             Beside each: its value, and how many times better than stock it is (below 1 it is worse).</p>\n\
             <div class=\"grid\">\n";
-    for row in &rows {
+    for row in rows.iter().filter(|row| row["curve"].is_null()) {
         bars::card(&mut out, row, &columns);
     }
     out += "</div>\n";
+    scale::section(&mut out, &rows, &columns);
     let drawn = rows
         .iter()
         .filter(|row| !members(&row["distribution"]).is_empty());

@@ -125,6 +125,8 @@ impl<'a> Report<'a> {
             "of_native": against(Against::Native),
             "bars": self.judged(row).iter().map(bar).collect::<Vec<_>>(),
             "distribution": by_variant(&distribution),
+            "curve": row.point.map(|(curve, _)| curve),
+            "known": row.point.map(|(_, share)| share * self.entries() as f64),
         })
     }
 
@@ -246,7 +248,7 @@ impl<'a> Report<'a> {
                     self.results.elapsed.as_secs_f64(),
                     options.size_mb,
                     options.files,
-                    options.files * bench::ENTRIES_PER_FILE,
+                    self.entries(),
                     options.operations
                 ),
             ),
@@ -257,6 +259,11 @@ impl<'a> Report<'a> {
                 ),
             ),
         ]
+    }
+
+    /// Entries among which the small files are.
+    fn entries(&self) -> usize {
+        self.options.files * bench::ENTRIES_PER_FILE
     }
 
     fn summary(&self) -> String {

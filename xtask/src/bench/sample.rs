@@ -170,6 +170,25 @@ impl Sample<'_> {
             .collect()
     }
 
+    /// p50 of GETATTR, LOOKUP of a missing name and a read, when more and more entries are known.
+    pub(crate) fn scale(&self) -> Result<Vec<f64>> {
+        let (root, tree) = (self.root(), &self.bench.tree);
+        let (many, times) = (tree.many(), self.operations / 2);
+        let mut values = Vec::new();
+        for part in [100, 10, 1] {
+            let known = &many[..(many.len() / part).max(1)];
+            stat_all(root, known)?;
+            let seed = self.round * 1000 + part as u64;
+            let done = [
+                forced_getattr(root, tree.big(), times)?,
+                missing_lookup(root, times, seed)?,
+                random(root, tree.big(), Caching::Direct, 1, times, seed)?,
+            ];
+            values.extend(done.map(|latencies| latencies.quantile_us(0.5)));
+        }
+        Ok(values)
+    }
+
     /// Entries a second, the first and the second time.
     pub(crate) fn find(&self) -> Result<Vec<f64>> {
         let (dir, entries) = (self.root().join(MANY), self.bench.tree.entries());

@@ -21,6 +21,8 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     /// Which value is better.
     pub(crate) better: Better,
+    /// The curve it is a point of, and the share of all entries at which it lies.
+    pub(crate) point: Option<(&'static str, f64)>,
 }
 
 /// What a workload does to the files.
@@ -47,6 +49,8 @@ pub(crate) struct Workload {
     pub(crate) native: bool,
     /// Whether a mount that keeps whole files has its file in the cache for it.
     pub(crate) whole: bool,
+    /// In how many rounds it takes part at most; what is long needs fewer.
+    pub(crate) rounds: usize,
     /// Does it: the values of the rows, NaN for one that this variant does not have.
     pub(crate) run: fn(&Sample) -> Result<Vec<f64>>,
     /// What is done on the same mount after a pause; its values are those of the last rows.
@@ -56,8 +60,6 @@ pub(crate) struct Workload {
 /// The second half of a workload. All mounts wait at the same time.
 pub(crate) struct Later {
     pub(crate) pause: Duration,
-    /// It is long, so it is done in so many rounds at most.
-    pub(crate) rounds: usize,
     pub(crate) run: fn(&Sample) -> Result<Vec<f64>>,
 }
 
@@ -92,6 +94,15 @@ const fn row(key: &'static str, title: &'static str, unit: &'static str, better:
         title,
         unit,
         better,
+        point: None,
+    }
+}
+
+impl Row {
+    /// As a point of a curve.
+    const fn at(mut self, curve: &'static str, share: f64) -> Self {
+        self.point = Some((curve, share));
+        self
     }
 }
 

@@ -25,9 +25,12 @@ pub(super) fn run(options: &BenchOptions) -> anyhow::Result<()> {
             let place = Place::make(dir, options, &mut || watch.has_seen_one())?;
             let measured = measure(&place, options, &mut watch);
             let removed = place.end(options.keep && measured.is_ok());
+            let removed = removed.inspect_err(|error| eprintln!("riptide: {error:#}"));
             print(&told(&measured?, options)?)?;
-            if let Some(kept) = removed? {
-                eprintln!("the tree is left in {}", kept.display());
+            match removed {
+                Ok(Some(kept)) => eprintln!("the tree is left in {}", kept.display()),
+                Ok(None) => {}
+                Err(_) => bail!("what was made is still there"),
             }
             Ok(())
         }

@@ -80,27 +80,32 @@ fn height_of(share: f64) -> f64 {
 }
 
 /// Times from one end to the other, in logarithms.
-struct Axis {
+pub(super) struct Axis {
     first: f64,
     last: f64,
 }
 
 impl Axis {
     /// Wide enough for both, and for a factor of two at least.
-    fn over(first: f64, last: f64) -> Self {
+    pub(super) fn over(first: f64, last: f64) -> Self {
         Self {
             first: first.ln(),
             last: last.max(first * 2.0).ln(),
         }
     }
 
-    fn place(&self, us: f64) -> f64 {
+    /// Where a time lies between the ends, from 0 to 1.
+    pub(super) fn share(&self, us: f64) -> f64 {
         let share = (us.ln() - self.first) / (self.last - self.first);
-        LEFT + share.clamp(0.0, 1.0) * (RIGHT - LEFT)
+        share.clamp(0.0, 1.0)
+    }
+
+    fn place(&self, us: f64) -> f64 {
+        LEFT + self.share(us) * (RIGHT - LEFT)
     }
 
     /// 1, 2 and 5 of each power of ten that lie inside.
-    fn ticks(&self) -> Vec<(f64, String)> {
+    pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         let name = |us: f64| match us {
             us if us >= 1e6 => format!("{} s", us / 1e6),
             us if us >= 1e3 => format!("{} ms", us / 1e3),

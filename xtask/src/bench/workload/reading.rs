@@ -45,6 +45,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: true,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.sequential(Caching::Buffered),
         later: None,
     },
@@ -86,6 +87,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: false,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.sequential(Caching::Direct),
         later: None,
     },
@@ -111,6 +113,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: false,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.random(),
         later: None,
     },
@@ -134,6 +137,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: false,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.parallel(),
         later: None,
     },
@@ -152,6 +156,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: false,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.sizes(),
         later: None,
     },
@@ -167,6 +172,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: true,
         whole: true,
+        rounds: usize::MAX,
         run: |sample| sample.whole(),
         later: None,
     },
@@ -182,6 +188,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: true,
         whole: true,
+        rounds: usize::MAX,
         run: |sample| sample.whole_random(),
         later: None,
     },
@@ -197,6 +204,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: true,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.small_files(),
         later: None,
     },
@@ -210,6 +218,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: true,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.find(),
         later: None,
     },
@@ -239,10 +248,10 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: false,
         whole: false,
+        rounds: FEW,
         run: |sample| sample.find_and_stat(2),
         later: Some(Later {
             pause: PAST_TTL,
-            rounds: 2,
             run: |sample| sample.find_and_stat(1),
         }),
     },
@@ -266,6 +275,7 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: true,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.stat(),
         later: None,
     },
@@ -284,10 +294,88 @@ pub(super) static WORKLOADS: &[Workload] = &[
         fabric: true,
         native: true,
         whole: false,
+        rounds: usize::MAX,
         run: |sample| sample.questions(),
+        later: None,
+    },
+    Workload {
+        rows: &[
+            row(
+                "scale-getattr-100",
+                "forced GETATTR, a hundredth of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("forced GETATTR", 0.01),
+            row(
+                "scale-missing-100",
+                "LOOKUP of a missing name, a hundredth of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("LOOKUP of a missing name", 0.01),
+            row(
+                "scale-read-100",
+                "random 4 KiB, O_DIRECT, a hundredth of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("random 4 KiB, O_DIRECT", 0.01),
+            row(
+                "scale-getattr-10",
+                "forced GETATTR, a tenth of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("forced GETATTR", 0.1),
+            row(
+                "scale-missing-10",
+                "LOOKUP of a missing name, a tenth of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("LOOKUP of a missing name", 0.1),
+            row(
+                "scale-read-10",
+                "random 4 KiB, O_DIRECT, a tenth of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("random 4 KiB, O_DIRECT", 0.1),
+            row(
+                "scale-getattr-1",
+                "forced GETATTR, all of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("forced GETATTR", 1.0),
+            row(
+                "scale-missing-1",
+                "LOOKUP of a missing name, all of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("LOOKUP of a missing name", 1.0),
+            row(
+                "scale-read-1",
+                "random 4 KiB, O_DIRECT, all of the entries known, p50",
+                "µs",
+                Better::Lower,
+            )
+            .at("random 4 KiB, O_DIRECT", 1.0),
+        ],
+        kind: Kind::Read,
+        reads_ahead: false,
+        fabric: true,
+        native: false,
+        whole: false,
+        rounds: FEW,
+        run: |sample| sample.scale(),
         later: None,
     },
 ];
 
 /// Beyond the 60 s for which both mounts let the kernel keep names and attributes, by default.
 const PAST_TTL: Duration = Duration::from_secs(61);
+/// Rounds of what is long.
+const FEW: usize = 2;

@@ -145,9 +145,10 @@ static WRITING: &[Workload] = &[
             "MB/s",
         )],
         |s| {
-            let file = s.new_file("written", s.place.size);
-            let stream = write_sequential(&s.place.root, &file)?;
-            compare(&s.place.root, &file, &file.content())?;
+            let (root, file) = (&s.place.root, s.new_file("written", s.place.size)?);
+            let stream = write_sequential(root, &file)?;
+            compare(root, &file, &file.content())?;
+            remove_tree(&root.join(s.name("written")))?;
             Ok(vec![stream.mb_per_second()])
         },
     ),
@@ -161,12 +162,13 @@ static WRITING: &[Workload] = &[
             lower("overwrite-p99", "— p99", "µs"),
         ],
         |s| {
-            let file = s.new_file("overwritten", OVERWRITTEN.min(s.place.size));
-            let root = &s.place.root;
+            let size = OVERWRITTEN.min(s.place.size);
+            let (root, file) = (&s.place.root, s.new_file("overwritten", size)?);
             write_sequential(root, &file)?;
             let done = overwrite_synced(root, &file, s.operations.div_ceil(4), s.round)?;
             let (done, expected) = done;
             compare(root, &file, &expected)?;
+            remove_tree(&root.join(s.name("overwritten")))?;
             Ok(done.p50_p99())
         },
     ),
@@ -242,11 +244,14 @@ impl Sample<'_> {
         format!("{what}-{}", self.round)
     }
 
-    fn new_file(&self, what: &str, size: u64) -> File {
-        File {
-            path: self.name(what),
+    /// A file to be written, in a folder of its own.
+    fn new_file(&self, what: &str, size: u64) -> Result<File, Error> {
+        let file = File {
+            path: format!("{}/file", self.name(what)),
             size,
-        }
+        };
+        make_folders(&self.place.root, std::slice::from_ref(&file))?;
+        Ok(file)
     }
 }
 

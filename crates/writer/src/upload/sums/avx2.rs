@@ -59,7 +59,10 @@ mod imp {
             let of = |lane: usize| states[lane][word].cast_signed();
             *register = words(of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7));
         }
-        #[expect(clippy::needless_range_loop, reason = "it is an index into eight slices")]
+        #[expect(
+            clippy::needless_range_loop,
+            reason = "it is an index into eight slices"
+        )]
         for at in 0..count {
             let m = turned(std::array::from_fn(|lane| &blocks[lane][at]));
             let [mut a, mut b, mut c, mut d] = state;
