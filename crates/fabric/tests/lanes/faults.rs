@@ -365,7 +365,7 @@ fn a_stranger_on_this_host_does_not_get_our_memory() {
     };
     let error = refusal(Client::new().dial(&to));
     assert!(
-        error.contains("it runs as user 65534, who may not have our memory"),
+        error.contains("it runs as user 65534, with whom we share nothing"),
         "{error}"
     );
     is_ready.recv().unwrap();

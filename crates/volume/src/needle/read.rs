@@ -321,6 +321,8 @@ impl Needle {
         let sums = match (self.verify(), wait) {
             (VerifyRanges::Never, _) => return Ok(None),
             (VerifyRanges::Always, wait) => self.sums(wait),
+            // Who may wait for a moment lets one make them for all.
+            (VerifyRanges::Cached, Wait::IfUntold) => self.sums_by_one(Wait::No),
             (VerifyRanges::Cached, _) => self.sums(Wait::No),
         };
         match sums {
@@ -337,8 +339,19 @@ impl Needle {
         match wait {
             Wait::Yes => cache.known_or(&key, || self.make_sums(Wait::Yes)),
             // To wait for another thread that makes them is to wait.
-            Wait::No | Wait::IfUntold if self.len() > QUICK_CHECK => Err(Stop::WouldWait),
-            wait => Ok(cache.keep(key, self.make_sums(wait)?)),
+            Wait::IfUntold => self.sums_by_one(wait),
+            Wait::No if self.len() > QUICK_CHECK => Err(Stop::WouldWait),
+            Wait::No => Ok(cache.keep(key, self.make_sums(wait)?)),
+        }
+    }
+
+    /// The sums, made by one thread while others that want the same wait: for a processor, and no disk.
+    fn sums_by_one(&self, wait: Wait) -> Result<Arc<Sums>, Stop> {
+        let (cache, key) = (&self.context.sums, self.sums_key());
+        match cache.known(&key) {
+            Some(sums) => Ok(sums),
+            None if self.len() > QUICK_CHECK => Err(Stop::WouldWait),
+            None => cache.known_or(&key, || self.make_sums(wait)),
         }
     }
 
