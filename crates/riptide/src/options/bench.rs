@@ -62,6 +62,13 @@ impl BenchOptions {
                 });
             }
         }
+        if options.json && matches!(options.place, BenchPlace::Serve(..)) {
+            return Err(FlagError::Contradiction {
+                name: "json",
+                other: "serve",
+                why: "nothing is measured then",
+            });
+        }
         Ok(options)
     }
 }
@@ -168,6 +175,10 @@ mod tests {
             (
                 "bench -null -write",
                 "flag -write cannot go with -null: a null mount is read-only, and gone afterwards",
+            ),
+            (
+                "bench -null -serve=/a -json",
+                "flag -json cannot go with -serve: nothing is measured then",
             ),
             (
                 "bench -rounds=0 /a",
