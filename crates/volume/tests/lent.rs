@@ -210,6 +210,31 @@ fn damage_is_noticed_in_the_whole_and_in_blocks_that_were_once_right() {
 }
 
 #[test]
+fn of_many_readers_of_a_needle_one_reads_all_of_it() {
+    let dir = tempdir().unwrap();
+    let mut server = create(dir.path());
+    let bytes = data(1, 3_000_000);
+    let id = server.put(1, &bytes);
+    let store = open(config(dir.path()));
+    let borrower = borrower();
+    let lent = borrow(&borrower, &store);
+    let together = std::sync::Barrier::new(8);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (lent, bytes, together) = (&lent, &bytes, &together);
+            scope.spawn(move || {
+                let (mut part, at) = ([0; 4096], thread * 300_000);
+                together.wait();
+                let needle = lent.find(id).unwrap();
+                let read = needle.read_cached_at(at as u64, &mut part).unwrap();
+                assert!(read.is_some() && part == bytes[at..at + 4096]);
+            });
+        }
+    });
+    assert_eq!(borrower.stats().verified_bytes.get(), 3_000_000);
+}
+
+#[test]
 fn descriptors_that_are_no_volume_are_refused_by_name() {
     let dir = tempdir().unwrap();
     let mut server = create(dir.path());
