@@ -51,6 +51,10 @@ impl Core {
         let amend = |entry: &mut pb::Entry| {
             let attributes = entry.attributes.get_or_insert_default();
             let mtime = (attributes.mtime, attributes.mtime_ns);
+            // By us, while this waited for its turn; perhaps to what it was before.
+            if self.tree.read().touched(dir).is_none() {
+                return Ok(());
+            }
             // Somebody has set it since, and we have not heard of it yet.
             let set = mtime != known && (attributes.ctime, attributes.ctime_ns) >= touched;
             if mtime < touched && !set {

@@ -97,3 +97,42 @@ fn a_file_that_stays_open_is_saved_now_and_then() {
     let stored = scene.cluster.get("/log").unwrap();
     assert_eq!(stored, [[1; 100_000], [2; 100_000]].concat());
 }
+
+/// As rsync does it: a folder's time is set when it is made, and again when all its files are there.
+#[test]
+fn a_folders_time_stays_as_set_however_its_own_is_being_stored() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let mut mount = scene.mount(&[]);
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let set = |dir: &std::path::Path| File::open(dir).unwrap().set_modified(then).unwrap();
+    let dirs: Vec<_> = (0..4).map(|at| mount.path(&format!("/d{at}"))).collect();
+    for dir in &dirs {
+        fs::create_dir(dir).unwrap();
+        set(dir);
+    }
+    std::thread::scope(|scope| {
+        for dir in &dirs {
+            scope.spawn(move || {
+                let began = std::time::Instant::now();
+                let mut made = 0;
+                while began.elapsed() < Duration::from_secs(6) {
+                    fs::create_dir(dir.join(made.to_string())).unwrap();
+                    set(dir);
+                    // Whether it was changed since shows only while nothing else is made.
+                    std::thread::sleep(Duration::from_millis(5));
+                    let found = fs::metadata(dir).unwrap().modified().unwrap();
+                    assert_eq!(found, then, "after {made}");
+                    made += 1;
+                }
+                assert!(made > 50, "{made}");
+            });
+        }
+    });
+    assert!(mount.terminate().success());
+    let mount = scene.mount(&[]);
+    for at in 0..dirs.len() {
+        let found = fs::metadata(mount.path(&format!("/d{at}"))).unwrap();
+        assert_eq!(found.modified().unwrap(), then, "{at}");
+    }
+}

@@ -66,11 +66,16 @@ impl Mount {
             amend(entry, change, now, &core.config);
             Ok(())
         };
-        core.save(ctx, node, file.as_deref(), false, Some(&change_it))?;
-        if change.mtime.is_some() {
-            core.tree.write().untouch(node);
+        // Before it is stored: whoever is storing the directory's own time looks once more.
+        let touched = match change.mtime {
+            Some(_) => core.tree.write().untouch(node),
+            None => None,
+        };
+        let saved = core.save(ctx, node, file.as_deref(), false, Some(&change_it));
+        if let (Err(_), Some(touched)) = (&saved, touched) {
+            core.tree.write().touch_dir(node, touched);
         }
-        Ok(())
+        saved
     }
 
     /// Keeps a change for the save of what was written, if something was.

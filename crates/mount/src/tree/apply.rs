@@ -1,6 +1,7 @@
 //! Events: what others did to the tree.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fuse::NodeId;
@@ -120,10 +121,10 @@ impl Tree {
             return;
         };
         if event.old.is_none() && !event.ours {
-            dir.bump(event.ts_ns);
             // The kernel's listing lacks the name, even if a look-up has seen it already.
             dir.generation += 1;
             self.told.push(Invalidation::Data(parent));
+            self.bump(parent, event);
         }
         let Some(dir) = self.dir_mut(parent) else {
             return;
@@ -174,12 +175,30 @@ impl Tree {
         }
     }
 
-    /// Somebody has set the time of a directory: names that came or went before do not count.
+    /// A name in the directory came or went by somebody else's doing. If its entry was changed since, it
+    /// says all, as when the stream of events begins in the past.
+    fn bump(&mut self, node: NodeId, event: &Moved) {
+        let Some(held) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        let at = UNIX_EPOCH + Duration::from_nanos(u64::try_from(event.ts_ns).unwrap_or(0));
+        let is_told = held.content.entry.ctime >= at;
+        if let Some(dir) = held.dir.as_mut().filter(|_| !event.ours && !is_told) {
+            dir.bump(event.ts_ns);
+        }
+    }
+
+    /// Somebody has set the time of a directory: names that came or went before do not count. When
+    /// nothing else was changed, it was set to what it was.
     fn settle_times(&mut self, node: NodeId, entry: &Entry, ts_ns: i64) {
         let Some(held) = self.nodes.get_mut(&node) else {
             return;
         };
-        let set = held.content.entry.mtime != entry.mtime;
+        let was = &held.content.entry;
+        let same = (was.perm, was.uid, was.gid) == (entry.perm, entry.uid, entry.gid)
+            && was.atime == entry.atime
+            && was.xattrs == entry.xattrs;
+        let set = was.mtime != entry.mtime || (same && was.ctime < entry.ctime);
         if let Some(dir) = held.dir.as_mut().filter(|_| set) {
             dir.settle(ts_ns);
         }
@@ -200,9 +219,7 @@ impl Tree {
             return;
         }
         dir.generation += 1;
-        if !event.ours {
-            dir.bump(event.ts_ns);
-        }
+        self.bump(parent, event);
         self.told
             .push(Invalidation::Name(parent, Arc::clone(&at.name)));
         self.told.push(Invalidation::Data(parent));
@@ -230,10 +247,8 @@ impl Tree {
         {
             if let Some(dir) = self.dir_mut(parent) {
                 dir.generation += 1;
-                if !event.ours {
-                    dir.bump(event.ts_ns);
-                }
             }
+            self.bump(parent, event);
             self.told
                 .push(Invalidation::Name(parent, Arc::clone(&old.name)));
             self.told.push(Invalidation::Data(parent));
@@ -258,10 +273,8 @@ impl Tree {
         }
         if let Some(dir) = self.dir_mut(parent) {
             dir.generation += 1;
-            if !event.ours {
-                dir.bump(event.ts_ns);
-            }
         }
+        self.bump(parent, event);
         self.told
             .push(Invalidation::Name(parent, Arc::clone(&new.name)));
         self.told.push(Invalidation::Data(parent));

@@ -197,11 +197,9 @@ impl Tree {
         self.nodes.get(&node)?.dir.as_ref()?.touched
     }
 
-    /// The times of the directory were set.
-    pub(crate) fn untouch(&mut self, node: NodeId) {
-        if let Some(dir) = self.dir_mut(node) {
-            dir.touched = None;
-        }
+    /// The times of the directory are being set; gives what they were without that.
+    pub(crate) fn untouch(&mut self, node: NodeId) -> Option<SystemTime> {
+        self.dir_mut(node)?.touched.take()
     }
 
     /// A change of `name` was begun, and nobody can say whether it was made.

@@ -363,37 +363,51 @@ fn a_name_that_was_never_looked_for_is_missed_by_its_group_when_it_goes() {
     assert!(!tree.take_told().is_empty(), "the kernel has the old count");
 }
 
+/// A moment of the filer's clock after all times of entries here.
+const LATER: i64 = 1_000_000_000_000_000;
+
 #[test]
 fn a_time_that_somebody_sets_is_newer_than_the_names_before() {
     let mut tree = tree();
-    let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
-    tree.apply(put("/d", &entry("f", 1), 20));
+    let dir = learn(&mut tree, ROOT, directory("d"), LATER).node;
+    tree.apply(put("/d", &entry("f", 1), LATER + 20));
     assert!(tree.touched(dir).is_some());
-    let plain = directory("d");
-    tree.apply(rewritten("/", &plain, 21));
+    let chmod = Arc::new(Entry {
+        perm: 0o700,
+        ..Entry::clone(&directory("d"))
+    });
+    tree.apply(rewritten("/", &chmod, LATER + 21));
     assert!(tree.touched(dir).is_some(), "the mode, not the time");
     let set = Arc::new(Entry {
         mtime: UNIX_EPOCH + Duration::from_secs(7),
-        ..Entry::clone(&plain)
+        ..Entry::clone(&chmod)
     });
-    tree.apply(rewritten("/", &set, 22));
+    tree.apply(rewritten("/", &set, LATER + 22));
     assert_eq!(tree.touched(dir), None);
-    tree.apply(put("/d", &entry("g", 1), 23));
+    tree.apply(put("/d", &entry("g", 1), LATER + 23));
     assert!(tree.touched(dir).is_some());
+    let again = Arc::new(Entry {
+        ctime: UNIX_EPOCH + Duration::from_nanos(LATER as u64 + 24),
+        ..Entry::clone(&set)
+    });
+    tree.apply(rewritten("/", &again, LATER + 24));
+    assert_eq!(tree.touched(dir), None, "to what it was");
+    tree.apply(put("/d", &entry("h", 1), LATER + 23));
+    assert_eq!(tree.touched(dir), None, "what is told late is in the entry");
 }
 
 #[test]
 fn a_late_event_of_our_own_does_not_cover_a_time_that_was_set() {
     let mut tree = tree();
-    let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
-    tree.touch_dir(dir, UNIX_EPOCH + Duration::from_nanos(20));
-    tree.untouch(dir);
+    let dir = learn(&mut tree, ROOT, directory("d"), LATER).node;
+    tree.touch_dir(dir, UNIX_EPOCH + Duration::from_nanos(LATER as u64 + 20));
+    assert!(tree.untouch(dir).is_some());
     tree.apply(Moved {
         ours: true,
-        ..put("/d", &entry("f", 1), 20)
+        ..put("/d", &entry("f", 1), LATER + 20)
     });
     assert_eq!(tree.touched(dir), None);
-    tree.apply(put("/d", &entry("g", 1), 21));
+    tree.apply(put("/d", &entry("g", 1), LATER + 21));
     assert!(tree.touched(dir).is_some(), "somebody else's");
 }
 
