@@ -84,6 +84,8 @@ pub(crate) mod notify {
     pub(crate) const INVAL_ENTRY: i32 = 3;
     pub(crate) const DELETE: i32 = 6;
     pub(crate) const INC_EPOCH: i32 = 8;
+    /// The minor version from which the kernel knows it (Linux 6.16).
+    pub(crate) const EPOCH_MINOR: u32 = 44;
 
     /// In `NotifyInvalEntryOut::flags`: let the name expire, keep its dentry.
     pub(crate) const EXPIRE_ONLY: u32 = 1 << 0;

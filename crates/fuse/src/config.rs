@@ -149,6 +149,12 @@ pub struct Negotiated {
 }
 
 impl Negotiated {
+    /// Whether the kernel can be told to believe no name any more
+    /// ([`Notifier::inc_epoch`](crate::Notifier::inc_epoch)).
+    pub fn drops_everything(&self) -> bool {
+        self.minor >= crate::abi::notify::EPOCH_MINOR
+    }
+
     /// Whether handles can be passed through to backing files.
     pub fn passthrough(&self) -> bool {
         self.flags.contains(InitFlags::PASSTHROUGH)

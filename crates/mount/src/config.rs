@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use fuse::{Attr, NodeId};
 
 use crate::ids::IdMap;
+use crate::streaming::DirectIo;
 
 /// How the tree of a filer is shown. Defaults are those of `weed mount`.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub struct MountConfig {
     /// `-cacheMetaTtlSec`: how long the kernel may use a name or attributes without asking again.
     /// The answer then comes from memory; the subscription keeps both true meanwhile.
     pub meta_ttl: Duration,
+    /// The same with a kernel that can drop everything at once, when the stream of events breaks.
+    pub long_meta_ttl: Option<Duration>,
     /// `-cacheDirMaxEntries`: larger directories are listed from the filer each time; 0 has no bound.
     pub dir_max_entries: usize,
     /// `-dirIdleEvictSec`: listings unused for so long are dropped; zero keeps them.
@@ -40,6 +43,8 @@ pub struct MountConfig {
     pub flush_every: Duration,
     /// `-atime`: times of last access are kept, by the rule of relatime.
     pub keep_atime: bool,
+    /// `-directIO`: which files are read past the kernel's page cache.
+    pub direct_io: DirectIo,
     /// `-cache.decrypted`: files that are stored encrypted are kept whole as plain text too.
     pub keep_decrypted: bool,
     /// `-dlm`: locks of fcntl(2) and flock(2) are kept by the filers, for all mounts.
@@ -73,6 +78,7 @@ impl Default for MountConfig {
         Self {
             filer_path: "/".to_owned(),
             meta_ttl: Duration::from_secs(60),
+            long_meta_ttl: None,
             dir_max_entries: 100_000,
             dir_idle_evict: Duration::from_secs(600),
             uid_map: IdMap::default(),
@@ -86,6 +92,7 @@ impl Default for MountConfig {
             save_later: false,
             flush_every: Duration::from_secs(120),
             keep_atime: false,
+            direct_io: DirectIo::Auto,
             keep_decrypted: false,
             shared_locks: false,
             whole_files: false,

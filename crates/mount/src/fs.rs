@@ -17,7 +17,7 @@ mod write;
 mod xattr;
 
 use std::ffi::OsStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use filer::{Filer, FilerError};
 use fuse::Errno;
@@ -43,6 +43,7 @@ use crate::remote::Remote;
 use crate::state::Core;
 use crate::statfs::Capacity;
 use crate::stats::MountStats;
+use crate::streaming::Streaming;
 use crate::tree::{Tree, split_path};
 
 use data::FileHandle;
@@ -98,6 +99,7 @@ impl Mount {
         let invalidator = Invalidator::start(&stats)?;
         let runtime = tokio::runtime::Handle::current();
         let core = Arc::new(Core {
+            lifetime: OnceLock::new(),
             tree: RwLock::new(Tree::new(path, Arc::new(root), config.dir_max_entries)),
             remote: Remote::new(filer, runtime),
             invalidator,
@@ -106,6 +108,7 @@ impl Mount {
             root: Mutex::new(config.root),
             files: OpenFiles::new(writer),
             fast: whole.map(|files| Arc::new(Fast::new(files, config.keep_decrypted))),
+            streaming: Streaming::new(config.direct_io),
             changed: Changed::default(),
             gate: Gate::default(),
             amending: Turns::default(),

@@ -1,7 +1,7 @@
 //! What the operations and the follower share: the tree, and how it learns.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use context::Context;
@@ -21,6 +21,7 @@ use crate::invalidate::Invalidator;
 use crate::locks::Locks;
 use crate::remote::{Remote, RemoteError};
 use crate::stats::Shared;
+use crate::streaming::Streaming;
 use crate::tree::{Content, Found, Known, Place, Question, Tree};
 
 /// On top of `-readRetryTime`: what the last attempt may take after the retries are over.
@@ -33,6 +34,8 @@ const ATTEMPTS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: MountConfig,
+    /// How long the kernel may keep what it is told, once that is agreed on.
+    pub(crate) lifetime: OnceLock<Duration>,
     pub(crate) tree: RwLock<Tree>,
     pub(crate) remote: Remote,
     pub(crate) invalidator: Invalidator,
@@ -45,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) files: Files,
     /// Whole files on the local disk, with `-cache.aggressive`.
     pub(crate) fast: Option<Arc<Fast>>,
+    /// Which files are read past the kernel's page cache.
+    pub(crate) streaming: Streaming,
     /// For those who follow changes.
     pub(crate) changed: Changed,
     /// Directories are renamed while nobody uses the paths below them.
@@ -251,7 +256,7 @@ impl Core {
     /// How long the kernel may keep what it is told.
     pub(crate) fn ttl(&self, fresh: bool) -> Duration {
         if fresh {
-            self.config.meta_ttl
+            self.lifetime.get().copied().unwrap_or(self.config.meta_ttl)
         } else {
             Duration::ZERO
         }

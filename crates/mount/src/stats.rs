@@ -21,6 +21,8 @@ pub struct MountStats {
     pub bad_entries: Counter,
     /// Reads answered from bytes kept inside the entry.
     pub inline_reads: Counter,
+    /// Files opened to be read past the kernel's page cache.
+    pub direct_opens: Counter,
     /// Bytes handed to applications.
     pub bytes_read: Counter,
     /// Reads that failed.
@@ -95,6 +97,11 @@ impl Export for MountStats {
                 "inline_reads",
                 "Reads from bytes inside the entry.",
                 &self.inline_reads,
+            ),
+            (
+                "direct_opens",
+                "Files opened to be read past the page cache.",
+                &self.direct_opens,
             ),
             (
                 "read_bytes",

@@ -317,6 +317,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
     MountConfig {
         filer_path: options.tree.path.clone(),
         meta_ttl: options.metadata.ttl,
+        long_meta_ttl: options.metadata.long_ttl,
         dir_max_entries: options.metadata.dir_max_entries,
         dir_idle_evict: options.metadata.dir_idle_evict,
         uid_map: IdMap::new(options.point.uid_map.clone()),
@@ -330,6 +331,7 @@ fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
         save_later: options.data.save_later,
         flush_every: options.data.flush_every,
         keep_atime: options.metadata.keep_atime,
+        direct_io: options.kernel.direct_io,
         keep_decrypted: options.whole.is_some_and(|whole| whole.decrypted),
         shared_locks: options.data.shared_locks,
         whole_files: options.data.whole_files,

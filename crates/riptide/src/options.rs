@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fuse::Transport;
+use mount::DirectIo;
 use seaweed::ServerAddress;
 
 use crate::flags::{FlagError, Values};
@@ -34,6 +35,10 @@ use read::{filer_path, folder, id_pairs, metrics, replication, short_circuit, si
 const MAX_CONCURRENT_READERS: usize = 128;
 /// A read is tried again for at least this long, as with `weed`.
 const MIN_READ_RETRY: Duration = Duration::from_secs(1);
+
+/// For how long the kernel keeps names and attributes that it can be made to drop at any time: long
+/// enough that asking again costs nothing, short enough to end what nobody has thought of.
+const LONG_META_TTL: Duration = Duration::from_secs(3600);
 
 /// Everything about one mount.
 #[derive(Debug, Clone)]
@@ -207,6 +212,8 @@ pub struct WholeOptions {
 pub struct MetadataOptions {
     /// `-cacheMetaTtlSec`.
     pub ttl: Duration,
+    /// What it is when it is not given, while the kernel can be kept right.
+    pub long_ttl: Option<Duration>,
     /// `-cacheDirMaxEntries`; 0 for no limit.
     pub dir_max_entries: usize,
     /// `-dirIdleEvictSec`; zero for never.
@@ -234,6 +241,8 @@ pub struct KernelOptions {
     pub max_threads: usize,
     /// `-asyncDio`.
     pub async_dio: bool,
+    /// `-directIO`.
+    pub direct_io: DirectIo,
 }
 
 /// How much is logged.
@@ -259,6 +268,7 @@ impl MountOptions {
             whole: WholeOptions::from_values(values),
             metadata: MetadataOptions {
                 ttl: Duration::from_secs(values.count("cacheMetaTtlSec")),
+                long_ttl: (!values.is_given("cacheMetaTtlSec")).then_some(LONG_META_TTL),
                 dir_max_entries: values.count("cacheDirMaxEntries"),
                 dir_idle_evict: Duration::from_secs(values.count("dirIdleEvictSec")),
                 dir_nlink: values.switch("posix.dirNLink"),
@@ -276,6 +286,11 @@ impl MountOptions {
                 },
                 max_threads: values.count("fuse.maxThreads"),
                 async_dio: values.switch("asyncDio"),
+                direct_io: match values.text("directIO")? {
+                    "always" => DirectIo::Always,
+                    "never" => DirectIo::Never,
+                    _ => DirectIo::Auto,
+                },
             },
             metrics: metrics(values)?,
             config_dir: values.path("config_dir"),

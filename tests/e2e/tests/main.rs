@@ -33,6 +33,7 @@ mod short_circuit;
 mod sidecar;
 mod statistics;
 mod stock;
+mod streaming;
 mod tools;
 mod two_mounts;
 mod uring;

@@ -17,7 +17,8 @@ use writer::Look;
 use crate::fast::Local;
 use crate::files::File;
 use crate::remote::RemoteError;
-use crate::tree::Content;
+use crate::streaming::Pass;
+use crate::tree::{Content, Place};
 
 use super::Mount;
 
@@ -32,9 +33,23 @@ pub(super) struct FileHandle {
     writes: bool,
     /// Whether the kernel reads it without asking.
     past_us: bool,
+    /// Whether the kernel reads it past its page cache, and how it was read.
+    direct: bool,
+    pass: Mutex<Pass>,
     /// Where it is read by us, with `-cache.aggressive`.
     local: Mutex<Local>,
     pub(super) file: Arc<File>,
+}
+
+/// Where the kernel reads a handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// In its page cache.
+    Cached,
+    /// Here, past its page cache.
+    Direct,
+    /// In a file of ours with this number, without asking.
+    PastUs(u32),
 }
 
 /// `SEEK_DATA` and `SEEK_HOLE` of lseek(2).
@@ -95,6 +110,9 @@ impl Mount {
             fast.open(node, held, current.map(|(_, whole)| whole))
         });
         held.open();
+        let direct = !Self::writes(flags)
+            && backing.is_none()
+            && (self.core.streaming).open(directory(&held.place), node, entry.size);
         drop(tree);
         let file = self.acquire(node);
         if Self::truncates(flags)
@@ -104,7 +122,12 @@ impl Mount {
             self.leave(node, backing.is_some());
             return Err(errno);
         }
-        Ok(self.opened(node, file, flags, keep_cache, backing))
+        let how = match backing {
+            Some(backing) => How::PastUs(backing),
+            None if direct => How::Direct,
+            None => How::Cached,
+        };
+        Ok(self.opened(node, file, flags, keep_cache, how))
     }
 
     /// The file of a node as it is now, and which version that is, if a handle could be opened past
@@ -144,20 +167,31 @@ impl Mount {
         file: Arc<File>,
         flags: u32,
         keep_cache: bool,
-        backing: Option<u32>,
+        how: How,
     ) -> Opened {
+        let direct = how == How::Direct;
+        if direct {
+            self.core.stats.direct_opens.inc();
+        }
+        let backing = match how {
+            How::PastUs(backing) => Some(backing),
+            _ => None,
+        };
         let handle = self.files.insert(FileHandle {
             node,
             stream: Stream::new(),
             was_read: AtomicBool::new(false),
             writes: Self::writes(flags),
             past_us: backing.is_some(),
+            direct,
+            pass: Mutex::default(),
             local: Mutex::default(),
             file,
         });
         Opened {
             handle,
             keep_cache,
+            direct_io: direct,
             // Who cannot write has nothing to save; locks are given back with FLUSH.
             no_flush: !Self::writes(flags) && !self.core.config.shared_locks,
             backing,
@@ -171,11 +205,29 @@ impl Mount {
             if handle.was_read.load(Ordering::Relaxed) {
                 self.core.was_read(&handle.file);
             }
+            self.learn_from(&handle);
             self.relinquish(&handle.file);
             if handle.writes {
                 self.core.unclaim(handle.node);
             }
             self.leave(handle.node, handle.past_us);
+        }
+    }
+
+    /// How a handle was read says how its neighbours will be.
+    fn learn_from(&self, handle: &FileHandle) {
+        if handle.writes || handle.past_us {
+            return;
+        }
+        let known = {
+            let tree = self.core.tree.read();
+            tree.node(handle.node)
+                .map(|held| (directory(&held.place), held.content.entry.size))
+        };
+        if let Some((directory, size)) = known {
+            let pass = *handle.pass.lock();
+            let streaming = &self.core.streaming;
+            streaming.closed(directory, handle.node, size, pass, handle.direct);
         }
     }
 
@@ -190,6 +242,7 @@ impl Mount {
     ) -> Result<usize, Errno> {
         let file = self.files.find(handle)?;
         file.was_read.store(true, Ordering::Relaxed);
+        file.pass.lock().read(offset, u64::from(size));
         let (content, done) = self.read_current(ctx, &file, offset, size, reply)?;
         match done {
             Err(DataError::Read(ReadError::NotFound { .. })) => {}
@@ -467,6 +520,14 @@ impl DataError {
             Self::Read(ReadError::TooLarge { .. }) => Errno::EFBIG,
             _ => Errno::EIO,
         }
+    }
+}
+
+/// The directory of a node, as far as it is one of the kernel's.
+fn directory(place: &Place) -> NodeId {
+    match place {
+        Place::In(directory, _) => *directory,
+        Place::At(..) | Place::Gone => NodeId(0),
     }
 }
 

@@ -18,6 +18,13 @@ impl FileSystem for Mount {
         if let Some(fast) = &self.core.fast {
             fast.attach(notifier.clone(), agreed);
         }
+        let config = &self.core.config;
+        let long = config
+            .long_meta_ttl
+            .filter(|_| agreed.drops_everything())
+            .unwrap_or(config.meta_ttl);
+        // There is one session only.
+        let _ = self.core.lifetime.set(long);
         self.core.invalidator.attach(notifier);
     }
 

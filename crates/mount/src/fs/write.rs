@@ -13,6 +13,7 @@ use crate::save::stopped;
 use crate::tree::{Content, Invalidation, Known};
 
 use super::Mount;
+use super::data::How;
 
 /// What a save may take: a full buffer over a slow line.
 const SAVE_BUDGET: Duration = Duration::from_secs(120);
@@ -41,7 +42,7 @@ impl Mount {
         let file = self.acquire(known.node);
         // The first save need not ask for what was just made.
         file.set_base(Arc::new(raw), Arc::clone(&known.content.entry));
-        self.opened(known.node, file, flags, true, None)
+        self.opened(known.node, file, flags, true, How::Cached)
     }
 
     /// The file's shared state, one handle more.

@@ -148,7 +148,7 @@ pub static METADATA: Section = Section {
         Flag::int("cacheMetaTtlSec", 0, u32::MAX as i64)
             .default("60")
             .help(
-                "Seconds for which the kernel keeps names and attributes; changes elsewhere are pushed to it meanwhile.",
+                "Seconds for which the kernel keeps names and attributes; changes elsewhere are pushed to it meanwhile. When the flag is not given, an hour while the filer's events arrive whole and the kernel can drop all at once (Linux 6.16).",
             ),
         Flag::int("cacheDirMaxEntries", 0, MANY)
             .default("100000")
@@ -179,6 +179,10 @@ pub static KERNEL: Section = Section {
         Flag::int("fuse.readAheadKB", 0, 1 << 20)
             .default("4096")
             .help("Readahead of the kernel in KiB; 0 leaves what it chose.")
+            .ours(),
+        Flag::one_of("directIO", &["auto", "always", "never"])
+            .default("auto")
+            .help("Read files past the kernel's page cache (mappings stay in it): auto does so with files of 32 MiB and more in directories whose files were read once, from start to end; always with every file opened for reading only.")
             .ours(),
         Flag::one_of("fuse.transport", &["auto", "uring", "dev"])
             .default("auto")

@@ -28,6 +28,7 @@ fn sample(name: &str) -> Option<&'static str> {
         "volumeServerAccess" => "filerProxy",
         "atime" => "relative",
         "fuse.transport" => "uring",
+        "directIO" => "always",
         "concurrentReaders" => "3",
         "metricsIp" => "::1",
         "rdma.sidecar" => "a:1,[::1]:2",
