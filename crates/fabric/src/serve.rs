@@ -5,7 +5,7 @@
 //! server's worker threads and may block on a disk for a moment. A [`Courier`] hands needles to volume
 //! servers; it has threads of its own to block on.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use context::Context;
 use seaweed::FileId;
@@ -60,6 +60,21 @@ pub trait Held: Send + Sync {
     /// Tells the system that these bytes will be wanted soon.
     fn will_need(&self, offset: u64, len: u64);
 
+    /// CRC32C of these stored bytes, where it is known of bytes that were checked, without reading them.
+    /// Who has none leaves it.
+    fn known_crc(&self, offset: u64, len: usize) -> Option<u32> {
+        let _ = (offset, len);
+        None
+    }
+
+    /// The file that holds the stored bytes from `offset` on, and where in it, for carriers that the
+    /// kernel feeds from the page cache. Bytes taken from it are not checked: the receiver compares
+    /// them with [`crc`](Held::crc) or [`known_crc`](Held::known_crc).
+    fn file(&self, offset: u64) -> Option<(BorrowedFd<'_>, u64)> {
+        let _ = offset;
+        None
+    }
+
     /// Fills `dst` with stored bytes from `offset` on; gives the CRC32C of exactly these.
     /// `offset + dst.len()` lies within the needle.
     ///
@@ -69,7 +84,8 @@ pub trait Held: Send + Sync {
 
     /// Has the kernel write stored bytes to memory that may be shared with another process, of
     /// which no Rust reference exists. The bytes are not checked: the receiver compares all of
-    /// a needle with [`crc`](Held::crc).
+    /// a needle with [`crc`](Held::crc), and a part with what [`known_crc`](Held::known_crc) or
+    /// [`read_at`](Held::read_at) gave.
     ///
     /// # Safety
     /// `dst..dst + len` is mapped writable for the whole call, and nobody in this process

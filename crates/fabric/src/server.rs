@@ -43,6 +43,6 @@ pub use config::{MAX_RAILS, ServerConfig};
 pub use exchange::{Exchange, Progress, serve};
 pub use intake::Intake;
 pub use running::Server;
-pub use serve_item::{Output, PIECE, Torn};
+pub use serve_item::{Output, PIECE, Taken, Torn};
 pub use session::{Effect, End, Session, Terms};
 pub use stats::{CarrierStats, ServerStats};

@@ -6,6 +6,7 @@
 //! And for a needle that SeaweedFS before 3.09 wrote, whose checksum is kept in a masked form, the
 //! checksum is told as it is kept until the whole was read once.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,6 +149,14 @@ impl Held for VolumeNeedle {
         self.0.will_need(offset, len);
     }
 
+    fn known_crc(&self, offset: u64, len: usize) -> Option<u32> {
+        self.0.known_crc(offset, len)
+    }
+
+    fn file(&self, offset: u64) -> Option<(BorrowedFd<'_>, u64)> {
+        self.0.file_at(offset)
+    }
+
     fn read_at(&self, offset: u64, dst: &mut [u8]) -> Result<u32, ReadFault> {
         let read = self.0.read_at(offset, dst);
         read.map_err(|error| self.fault(&error))
@@ -156,12 +165,26 @@ impl Held for VolumeNeedle {
     unsafe fn read_into(&self, offset: u64, dst: *mut u8, len: usize) -> Result<(), ReadFault> {
         // SAFETY: the caller promises the same: `dst` is valid for writes of `len` bytes, and
         // nobody in this process refers to them meanwhile.
-        let read = unsafe { self.0.read_into(offset, dst, len) };
-        read.map(drop).map_err(|error| self.fault(&error))
+        let read = unsafe { self.copy_into(offset, dst, len) };
+        read.map_err(|error| self.fault(&error))
     }
 }
 
 impl VolumeNeedle {
+    /// Bytes as they are in the file, or in memory where the record was held.
+    ///
+    /// # Safety
+    /// As for [`Needle::read_into`].
+    unsafe fn copy_into(&self, offset: u64, dst: *mut u8, len: usize) -> Result<(), ReadError> {
+        // SAFETY: the caller promises what both want.
+        unsafe {
+            match self.0.file_at(offset) {
+                Some(_) => self.0.copy_into(offset, dst, len),
+                None => self.0.read_into(offset, dst, len).map(drop),
+            }
+        }
+    }
+
     fn fault(&self, error: &ReadError) -> ReadFault {
         tracing::warn!(needle = %self.0.file_id(), %error, "cannot read a needle");
         match error {

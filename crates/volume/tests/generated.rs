@@ -165,8 +165,27 @@ fn every_range_is_what_was_written() {
                     assert!(got == wanted);
                 }
 
+                let at_borders = from % 4096 == 0 && (to % 4096 == 0 || to == data.len());
+                match needle.known_crc(from as u64, to - from) {
+                    Some(crc) => {
+                        assert!(at_borders && verify != VerifyRanges::Never);
+                        assert_eq!(crc, crc32c(wanted), "{verify:?} {from}..{to}");
+                    }
+                    // With the others it is enough that it is in memory, as it has just been read.
+                    None => assert!(!at_borders || verify != VerifyRanges::Always),
+                }
+                let (file, at) = needle.file_at(from as u64).unwrap();
+                let mut of_file = vec![0; to - from];
+                rustix::io::pread(file, &mut of_file[..], at).unwrap();
+                assert!(of_file == wanted, "{from}..{to} of the file");
+
                 let pointer = shared.as_mut_ptr();
                 // SAFETY: memory of this test, which uses it only after the call.
+                unsafe { needle.copy_into(from as u64, pointer, to - from) }.unwrap();
+                assert!(shared[..to - from] == *wanted, "{verify:?} {from}..{to}");
+                shared.fill(0);
+                let pointer = shared.as_mut_ptr();
+                // SAFETY: as before.
                 let crc = unsafe { needle.read_into(from as u64, pointer, to - from) }.unwrap();
                 assert!(shared[..to - from] == *wanted, "{verify:?} {from}..{to}");
                 let whole = from == 0 && to == data.len();
@@ -273,6 +292,11 @@ fn damage_is_never_handed_out() {
         );
     }
     assert!(cold.read_whole(&mut Vec::new()).is_err());
+    assert_eq!(cold.known_crc(0, 4096), None, "of a needle that is damaged");
+
+    // What is told of the bad block is what it was: who reads it finds other bytes.
+    let block = &data(3, 500_000)[8192..8192 + 4096];
+    assert_eq!(needle.known_crc(8192, 4096), Some(crc32c(block)));
 
     // Its sums are known: good blocks are handed out, the bad one is not.
     assert_eq!(needle.read_at(0, &mut part).unwrap(), crc32c(&data(3, 100)));

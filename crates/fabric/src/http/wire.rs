@@ -130,6 +130,63 @@ impl Wire {
         }
     }
 
+    /// Like [`try_send`](Self::try_send) of one part, where more follows at once: the kernel may wait for it
+    /// with a segment that is not full.
+    pub(crate) fn try_send_more(&mut self, part: &[u8]) -> io::Result<usize> {
+        if self.tls.is_some() {
+            return self.try_send(&[IoSlice::new(part)]);
+        }
+        loop {
+            match send(&self.socket, part, SendFlags::NOSIGNAL | SendFlags::MORE) {
+                Ok(sent) => return Ok(sent),
+                Err(Errno::AGAIN) => return Ok(0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Whether [`try_send_file`](Self::try_send_file) can be used: TLS has to see the bytes.
+    pub(crate) fn sends_files(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// Sends up to `len` bytes of `file` from `at` on, as many as the socket takes without waiting, without
+    /// copying them (sendfile(2)); none when it takes nothing now, and 0 at the end of the file.
+    pub(crate) fn try_send_file(
+        &mut self,
+        file: BorrowedFd<'_>,
+        at: u64,
+        len: usize,
+    ) -> io::Result<Option<usize>> {
+        debug_assert!(self.sends_files());
+        loop {
+            let mut from = at;
+            match rustix::fs::sendfile(&self.socket, file, Some(&mut from), len) {
+                Ok(sent) => return Ok(Some(sent)),
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Whether the socket takes bytes again, or has an error to tell.
+    pub(crate) fn is_writable(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let none = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        loop {
+            match poll(&mut fds, Some(&none)) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
     /// Sends what TLS still has to send, as far as the socket takes it; whether that was all.
     pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else {

@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use super::serve_item::{
-    Delivered, Filled, Output, Placing, Serving, Torn, fetch_ahead, fill_unchecked, is_cached,
-    pieces,
+    Delivered, Filled, Output, Placing, Serving, Taken, Torn, fetch_ahead, fill_unchecked,
+    is_cached, pieces,
 };
-use crate::serve::{Held, Miss, Shelf};
+use crate::serve::{Held, Miss, ReadFault, Shelf};
 use crate::wire::{Answer, Item, Status};
 
 /// Answers the items of a read in their order. `before_last` is called before the last answer is
@@ -47,6 +47,31 @@ enum Rest {
     Inline(Answer, Range<u64>),
     /// Pieces, before the answer.
     Placing(Placing),
+}
+
+/// Sends what follows an answer, up to where it returns: out of the file where that can be, else a piece.
+fn send<O: Output>(
+    out: &mut O,
+    needle: &impl Held,
+    rest: &Range<u64>,
+    piece: &Range<u64>,
+) -> Result<u64, Torn<O::Broken>> {
+    let of_file = match out.sends_files() {
+        true => needle.file(rest.start),
+        false => None,
+    };
+    let Some((file, at)) = of_file else {
+        let filled = fill_unchecked(out, needle, piece)?;
+        let Filled { len, .. } = filled.map_err(Torn::Disk)?;
+        out.more(len).map_err(Torn::Lane)?;
+        return Ok(piece.end);
+    };
+    let len = (piece.end - piece.start) as usize;
+    match out.more_of_file(file, at, len).map_err(Torn::Lane)? {
+        Taken::Bytes(count) => Ok(rest.start + count as u64),
+        // It was cut short after the needle was found.
+        Taken::End => Err(Torn::Disk(ReadFault::Failed)),
+    }
 }
 
 /// How far an exchange has come.
@@ -172,11 +197,9 @@ impl<N: Held> Exchange<N> {
                     self.rest = Some(Rest::Inline(answer, rest));
                     return Ok(Progress::Disk);
                 }
-                let filled = fill_unchecked(out, needle, &piece)?;
-                let Filled { len, .. } = filled.map_err(Torn::Disk)?;
-                out.more(len).map_err(Torn::Lane)?;
-                if piece.end < rest.end {
-                    self.rest = Some(Rest::Inline(answer, piece.end..rest.end));
+                let sent = send(out, needle, &rest, &piece)?;
+                if sent < rest.end {
+                    self.rest = Some(Rest::Inline(answer, sent..rest.end));
                     continue;
                 }
             }

@@ -2,14 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::regions::Mapped;
-use super::serve_item::{Output, PIECE};
+use super::serve_item::{Output, PIECE, Taken};
 use crate::http::wire::Wire;
 use crate::wire::{self, Answer, INLINE};
 
@@ -72,6 +72,8 @@ pub(super) struct Sender {
     pub(super) wire: Wire,
     queue: Vec<u8>,
     sent: usize,
+    /// The socket has not taken all of a file, of which nothing is kept here.
+    is_full: bool,
 }
 
 impl Sender {
@@ -80,12 +82,13 @@ impl Sender {
             wire,
             queue: Vec::new(),
             sent: 0,
+            is_full: false,
         }
     }
 
     /// Whether the socket is full. Nothing more should be sent then.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.queue.is_empty() || !self.wire.is_flushed()
+        self.is_full || !self.queue.is_empty() || !self.wire.is_flushed()
     }
 
     /// Sends `head` and then `tail`, or keeps what the socket does not take.
@@ -125,8 +128,39 @@ impl Sender {
         self.send(&bytes[sent..], &[])
     }
 
+    /// Sends `head`, and then up to `len` bytes of `file` from `at` on, as far as the socket takes them
+    /// now. What it does not take of `head` is kept, and then nothing of the file is sent.
+    fn send_file(
+        &mut self,
+        head: &[u8],
+        file: BorrowedFd<'_>,
+        at: u64,
+        len: usize,
+    ) -> io::Result<Taken> {
+        if !head.is_empty() {
+            let sent = self.wire.try_send_more(head)?;
+            self.send(&head[sent..], &[])?;
+        }
+        if self.is_blocked() {
+            return Ok(Taken::Bytes(0));
+        }
+        let taken = self.wire.try_send_file(file, at, len)?;
+        self.is_full = taken.is_none_or(|count| 0 < count && count < len);
+        Ok(match taken {
+            Some(0) => Taken::End,
+            Some(count) => Taken::Bytes(count),
+            None => Taken::Bytes(0),
+        })
+    }
+
     /// Sends what was kept, as far as the socket takes it now; whether it took anything.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
+        if self.is_full {
+            self.is_full = !self.wire.is_writable()?;
+            if self.is_full || self.queue.is_empty() {
+                return Ok(!self.is_full);
+            }
+        }
         let before = self.sent;
         while self.sent < self.queue.len() {
             let rest = [IoSlice::new(&self.queue[self.sent..])];
@@ -207,6 +241,19 @@ impl Output for Outlet<'_> {
             .send(&self.bench.staging, &self.bench.buffer[..len])?;
         self.bench.staging.clear();
         Ok(())
+    }
+
+    fn sends_files(&self) -> bool {
+        self.sender.wire.sends_files()
+    }
+
+    fn more_of_file(&mut self, file: BorrowedFd<'_>, at: u64, len: usize) -> io::Result<Taken> {
+        let taken = self.sender.send_file(&self.bench.staging, file, at, len)?;
+        self.bench.staging.clear();
+        if let Taken::Bytes(count) = taken {
+            self.turn = self.turn.saturating_sub(count as u64);
+        }
+        Ok(taken)
     }
 
     fn wants_pause(&self) -> bool {

@@ -7,16 +7,21 @@
 //! | whole | mapped region | pread(2) straight into the client's memory | as kept in the volume |
 //! | whole | other region | pieces through the carrier's buffer | as kept in the volume |
 //! | whole | inline | pieces behind the answer | as kept in the volume |
-//! | range | mapped region | pieces: to the buffer for the sum, and by pread(2) to the client | of the pieces |
+//! | range of known sum | mapped region | pread(2) straight into the client's memory | that one |
+//! | other range | mapped region | pieces: to the buffer for the sum, and by pread(2) to the client | of the pieces |
 //! | range | other region | pieces through the buffer, then the answer | of the pieces |
 //! | range | inline, one piece | through the buffer | of the piece |
-//! | range | inline, longer | read twice: once to add up the checksum, once to send | of the first time |
+//! | range | inline, longer | pieces behind the answer | the known one, or the range is read twice |
+//!
+//! Inline data longer than [`FILE_LEAST`] does not pass through the buffer where the carrier takes it from the
+//! file itself: sendfile(2) hands the pages of the page cache to a TCP socket without copying them.
 //!
 //! A whole needle is not checked here: the client compares it with the checksum kept in the volume,
-//! and so covers the disk, this process and the way at once. The checksum of a range covers the way
-//! only. It is taken from private memory, never from the client's, who could change it meanwhile.
+//! and so covers the disk, this process and the way at once. So does the sum of a range that is known
+//! from a needle that was checked before. Where it has to be taken now, it covers the
+//! way only. It is taken from private memory, never from the client's, who could change it meanwhile.
 //!
-//! A piece of a range is read twice where the region is mapped. The second read comes out of the page
+//! A piece of such a range is read twice where the region is mapped. The second read comes out of the page
 //! cache as a copy from the buffer would come out of the processor's; but it is the kernel that writes
 //! then, which reports memory that a client has taken the pages of, where a copy of our own would
 //! end the process.
@@ -25,6 +30,7 @@
 //! of it, the lane is [`Torn`] and has to be closed.
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
 use seaweed::crc::combine;
 
@@ -34,6 +40,18 @@ use crate::wire::{Answer, Extent, INLINE, Item, Place, Status};
 /// The least size of an [`Output`]'s buffer, and the most bytes that are read at once through it:
 /// they are still in a core's second cache when they are summed up and sent.
 pub const PIECE: usize = 256 << 10;
+
+/// Shorter inline data goes through the buffer: two system calls cost more than a copy.
+pub(super) const FILE_LEAST: u64 = 64 << 10;
+
+/// What a carrier took of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// So many bytes, fewer than asked for when it is full for now.
+    Bytes(usize),
+    /// The file ends before them.
+    End,
+}
 
 /// Brings bytes and answers to a client. What is sent arrives in order.
 pub trait Output {
@@ -68,6 +86,26 @@ pub trait Output {
     /// # Errors
     /// The lane is broken.
     fn more(&mut self, len: usize) -> Result<(), Self::Broken>;
+
+    /// Whether [`more_of_file`](Output::more_of_file) can be used.
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    /// Sends up to `len` bytes of `file`, from `at` on, as further inline data. Only where
+    /// [`sends_files`](Output::sends_files) says so.
+    ///
+    /// # Errors
+    /// The lane is broken.
+    fn more_of_file(
+        &mut self,
+        file: BorrowedFd<'_>,
+        at: u64,
+        len: usize,
+    ) -> Result<Taken, Self::Broken> {
+        let _ = (file, at, len);
+        Ok(Taken::Bytes(0))
+    }
 
     /// Whether to stop here for now. What is asked of the output next is the next answer, or the
     /// next piece. Asked before each of them.
@@ -179,13 +217,14 @@ impl<'s, O: Output> Serving<'s, O> {
         if len <= self.out.inline_up_to().min(INLINE) {
             return self.inline(needle, bytes);
         }
-        let is_whole = matches!(self.item.extent, Extent::Whole { .. });
-        if is_whole && let Some(dst) = self.out.mapped(region, offset, len as usize) {
+        if let Some(dst) = self.out.mapped(region, offset, len as usize)
+            && let Some(crc) = self.known_crc(needle, &bytes)
+        {
             // SAFETY: the output promises that the bytes are mapped and that nobody here refers
             // to them until it is called again.
-            let read = unsafe { needle.read_into(0, dst, len as usize) };
+            let read = unsafe { needle.read_into(bytes.start, dst, len as usize) };
             return match read {
-                Ok(()) => self.placed(needle.crc()),
+                Ok(()) => self.placed(crc),
                 Err(fault) => self.given_up(fault),
             };
         }
@@ -254,11 +293,20 @@ impl<'s, O: Output> Serving<'s, O> {
         bytes: Range<u64>,
     ) -> Result<Delivered, Torn<O::Broken>> {
         let first = pieces(&bytes).next().unwrap_or(bytes.start..bytes.start);
-        let is_whole = matches!(self.item.extent, Extent::Whole { .. });
-        let known = match is_whole {
-            true => Some(Ok(needle.crc())),
-            false if first.end < bytes.end => Some(sum(self.out, needle, &bytes)?),
-            false => None,
+        let len = bytes.end - bytes.start;
+        let known = match self.known_crc(needle, &bytes) {
+            Some(crc) if len > FILE_LEAST && self.out.sends_files() => {
+                if needle.file(bytes.start).is_some() {
+                    self.answer.is_inline = true;
+                    self.answer.crc = crc;
+                    self.out.answer(&self.answer, 0).map_err(Torn::Lane)?;
+                    return Ok(Delivered::Answered(self.answer, bytes));
+                }
+                Some(Ok(crc))
+            }
+            Some(crc) => Some(Ok(crc)),
+            None if first.end < bytes.end => Some(sum(self.out, needle, &bytes)?),
+            None => None,
         };
         let filled = match known {
             None => fill(self.out, needle, &first)?,
@@ -276,6 +324,16 @@ impl<'s, O: Output> Serving<'s, O> {
         self.answer.crc = crc;
         self.out.answer(&self.answer, len).map_err(Torn::Lane)?;
         Ok(Delivered::Answered(self.answer, first.end..bytes.end))
+    }
+
+    /// The checksum of an item's bytes, where they need not be read for it.
+    fn known_crc(&self, needle: &impl Held, bytes: &Range<u64>) -> Option<u32> {
+        match self.item.extent {
+            Extent::Whole { .. } => Some(needle.crc()),
+            Extent::Range { .. } => {
+                needle.known_crc(bytes.start, (bytes.end - bytes.start) as usize)
+            }
+        }
     }
 
     fn placed(mut self, crc: u32) -> Result<Delivered, Torn<O::Broken>> {

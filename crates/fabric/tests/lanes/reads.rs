@@ -8,13 +8,43 @@ use rustix::time::{ClockId, clock_gettime};
 use seaweed::FileId;
 
 use crate::shelf::{bytes, id};
-use crate::support::{Client, MIB, Served, eventually, range, read, refusal, tls, whole};
+use crate::support::{Client, MIB, Served, eventually, range, read, refusal, tls, try_read, whole};
 
 const CARRIERS: [&str; 2] = ["shm", "tcp"];
 
 #[test]
 fn needles_of_all_sizes_come_whole_and_in_parts() {
+    all_sizes(&Served::new());
+}
+
+#[test]
+fn so_they_do_straight_from_files() {
     let served = Served::new();
+    served.shelf.use_files();
+    all_sizes(&served);
+    // Large ones pass no memory of the server, be it by shared memory or by TCP.
+    served.shelf.put(id(3, 1), bytes(5 * MIB, 3), false);
+    let client = Client::new();
+    let mut lane = served.lane(&client, "tcp");
+    let before = served.shelf.reads();
+    let all = read(&mut *lane, &client.arena, &[(id(3, 1), whole(5 * MIB))]);
+    assert!(all.slots[0].verified().is_ok());
+    assert_eq!(served.shelf.reads(), before);
+}
+
+#[test]
+fn a_file_that_is_cut_short_ends_the_lane_and_delivers_nothing() {
+    let served = Served::new();
+    served.shelf.use_files();
+    served.shelf.put(id(3, 1), bytes(5 * MIB, 3), false);
+    let client = Client::new();
+    let mut lane = served.lane(&client, "tcp");
+    served.shelf.cut(id(3, 1), 2 * MIB + 5);
+    let broken = try_read(&mut *lane, &client.arena, &[(id(3, 1), whole(5 * MIB))]);
+    assert!(broken.is_err());
+}
+
+fn all_sizes(served: &Served) {
     let client = Client::new();
     let sizes = [
         0,

@@ -1,7 +1,9 @@
 //! Needles in memory.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -17,6 +19,7 @@ pub(crate) struct Memory {
     /// Data and index of volumes that are lent.
     lent: Mutex<HashMap<u32, (String, String, FileTerms)>>,
     disk: Arc<Disk>,
+    has_files: AtomicBool,
 }
 
 /// A disk that can be held up.
@@ -39,7 +42,12 @@ pub(crate) struct Needle {
     is_gzip: bool,
     crc: u32,
     disk: Arc<Disk>,
+    /// The same bytes behind some others, where the shelf has files.
+    file: Option<File>,
 }
+
+/// What is in a needle's file before its bytes.
+const BEFORE: &[u8] = b"of another needle";
 
 /// A needle that was found.
 pub(crate) struct OnShelf(Arc<Needle>);
@@ -67,14 +75,33 @@ pub(crate) fn bytes(len: usize, seed: u64) -> Vec<u8> {
 
 impl Memory {
     pub(crate) fn put(&self, id: FileId, bytes: Vec<u8>, is_gzip: bool) {
-        let needle = Needle {
+        let mut needle = Needle {
             id,
             crc: crc32c(&bytes),
             bytes,
             is_gzip,
             disk: self.disk.clone(),
+            file: None,
         };
+        if self.has_files.load(Ordering::SeqCst) {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(BEFORE).unwrap();
+            file.write_all(&needle.bytes).unwrap();
+            needle.file = Some(file);
+        }
         self.needles.lock().unwrap().insert(id, Arc::new(needle));
+    }
+
+    /// What is put from now on is in files, and the sums of all its parts are known.
+    pub(crate) fn use_files(&self) {
+        self.has_files.store(true, Ordering::SeqCst);
+    }
+
+    /// Cuts a needle's file short.
+    pub(crate) fn cut(&self, id: FileId, len: usize) {
+        let needles = self.needles.lock().unwrap();
+        let file = needles[&id].file.as_ref().unwrap();
+        file.set_len((BEFORE.len() + len) as u64).unwrap();
     }
 
     /// From now on these files are lent.
@@ -191,6 +218,16 @@ impl Held for OnShelf {
     }
 
     fn will_need(&self, _offset: u64, _len: u64) {}
+
+    fn known_crc(&self, offset: u64, len: usize) -> Option<u32> {
+        let is_known = self.0.file.is_some();
+        is_known.then(|| crc32c(&self.0.bytes[offset as usize..][..len]))
+    }
+
+    fn file(&self, offset: u64) -> Option<(BorrowedFd<'_>, u64)> {
+        let file = self.0.file.as_ref()?;
+        Some((file.as_fd(), BEFORE.len() as u64 + offset))
+    }
 
     fn read_at(&self, offset: u64, dst: &mut [u8]) -> Result<u32, ReadFault> {
         self.0.fetch()?;

@@ -266,12 +266,21 @@ impl Inbox for Reading {
 
 /// One read from its start to its end.
 pub(crate) fn read(lane: &mut dyn Lane, arena: &Arena, wanted: &[(FileId, Extent)]) -> Reading {
+    try_read(lane, arena, wanted).unwrap()
+}
+
+/// The same where the lane may break.
+pub(crate) fn try_read(
+    lane: &mut dyn Lane,
+    arena: &Arena,
+    wanted: &[(FileId, Extent)],
+) -> Result<Reading, Broken> {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let mut reading = Reading::new(arena, wanted);
-    reading.start(id, lane).unwrap();
-    reading.finish(lane).unwrap();
-    reading
+    reading.start(id, lane)?;
+    reading.finish(lane)?;
+    Ok(reading)
 }
 
 pub(crate) fn whole(room: usize) -> Extent {

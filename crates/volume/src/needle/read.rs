@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::fs::{Advice, fadvise};
@@ -144,6 +145,53 @@ impl Needle {
             .map(Some)
         })
         .map(Option::flatten)
+    }
+
+    /// CRC-32C of a part of the data that begins and ends at borders of blocks, if the needle's sums are
+    /// known, or can be made without waiting for a disk. Nothing with [`VerifyRanges::Never`], and nothing
+    /// where the needle turns out to be damaged: reading it says so.
+    pub fn known_crc(&self, offset: u64, len: usize) -> Option<u32> {
+        let range = self.checked(offset, len).ok()?;
+        let block = BLOCK as u64;
+        let ends = range.end % block == 0 || range.end == self.len();
+        if range.start % block != 0 || !ends || self.record.data().is_some() {
+            return None;
+        }
+        let sums = self.sums_wanted(Wait::No).ok()??;
+        let mut sum = RunningSum::default();
+        for at in (range.start..range.end).step_by(BLOCK) {
+            let len = block.min(range.end - at) as usize;
+            sum.append(*sums.blocks.get((at / block) as usize)?, len);
+        }
+        Some(sum.value())
+    }
+
+    /// The file that holds the data from `offset` on, and where in it; nothing where it is held in memory.
+    /// What is read there has to be compared with [`known_crc`](Self::known_crc), or all of it
+    /// with the stored checksum.
+    pub fn file_at(&self, offset: u64) -> Option<(BorrowedFd<'_>, u64)> {
+        let in_file = self.record.data().is_none() && offset <= self.len();
+        in_file.then(|| (self.pair.dat().as_fd(), self.data_offset(offset)))
+    }
+
+    /// Has the kernel copy data to memory that need not be Rust's, as [`read_into`](Self::read_into) does, and
+    /// does not look at it: for a receiver that compares it as said at [`file_at`](Self::file_at).
+    ///
+    /// # Errors
+    /// When the needle is shorter, the file is cut off or the kernel refuses.
+    ///
+    /// # Safety
+    /// As for [`read_into`](Self::read_into).
+    pub unsafe fn copy_into(&self, offset: u64, to: *mut u8, len: usize) -> Result<(), ReadError> {
+        let copied = self.counted(len, || {
+            let range = self.checked(offset, len)?;
+            let places = [Place::new(to, len)];
+            let at = self.data_offset(range.start);
+            // SAFETY: the caller vouches for the memory.
+            let read = unsafe { raw::fill(self.pair.dat(), at, places, Wait::Yes) };
+            read.map_err(|error| self.stop(error))
+        });
+        copied.map(|_| ())
     }
 
     /// Reads all of the data, checks it, and gives its CRC-32C.
