@@ -8,6 +8,7 @@
 //! machine does hits them alike; the table shows medians over the rounds.
 //! docs/BENCHMARKING.md has the method and what not to conclude from it.
 
+mod bare;
 mod bars;
 mod binary;
 mod cost;

@@ -37,7 +37,7 @@ pub use metadata::{forced_getattr, missing_lookup, stat_all, walk, walk_and_stat
 pub use names::{Names, change_names, remove_tree};
 pub use pages::{compare, drop_pages};
 pub use pattern::{Mismatch, Pattern};
-pub use random::{random, random_sizes};
+pub use random::{random, random_by, random_sizes};
 pub use sequential::{Stream, sequential};
 pub use series::{Better, Series};
 pub use small::open_read_close;

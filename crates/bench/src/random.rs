@@ -23,10 +23,33 @@ pub fn random(
     reads: usize,
     seed: u64,
 ) -> Result<Latencies, Error> {
+    let open = || {
+        let handle = file.open(root, caching)?;
+        Ok(move |offset, to: &mut [u8]| file.read(root, &handle, offset, to))
+    };
+    random_by(root, file, open, readers, reads, seed)
+}
+
+/// The same of a file that is read by other means: each thread reads by what `open` gives it, a
+/// function of the offset and of where the bytes shall go.
+///
+/// # Errors
+/// When the file is smaller than a read, cannot be read, or a byte is wrong.
+pub fn random_by<R>(
+    root: &Path,
+    file: &File,
+    open: impl Fn() -> Result<R, Error> + Sync,
+    readers: usize,
+    reads: usize,
+    seed: u64,
+) -> Result<Latencies, Error>
+where
+    R: FnMut(u64, &mut [u8]) -> Result<(), Error>,
+{
     let blocks = blocks(root, file)?;
     let durations = Durations::default();
     let one = |reader: usize| -> Result<(), Error> {
-        let handle = file.open(root, caching)?;
+        let mut read = open()?;
         let mut buffer = Buffer::new(BLOCK as usize);
         // The pages are there before the clock runs.
         buffer.bytes().fill(1);
@@ -35,7 +58,7 @@ pub fn random(
             place = mix(place);
             let offset = place % blocks * BLOCK;
             let start = Instant::now();
-            file.read(root, &handle, offset, buffer.bytes())?;
+            read(offset, buffer.bytes())?;
             durations.record(start.elapsed());
             file.check(root, offset, buffer.bytes())?;
         }

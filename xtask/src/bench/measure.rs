@@ -132,11 +132,15 @@ pub(crate) fn taking_part(options: &Options, workload: &Workload) -> Vec<Variant
                 workload.kind == Kind::Read && workload.later.is_none()
             }
             Variant::Native => workload.native,
+            Variant::Bare => workload.rows.iter().any(|row| BARE.contains(&row.key)),
             Variant::RiptideFast => workload.whole,
             Variant::RiptideDirect | Variant::RiptideDirectUring => workload.kind == Kind::Read,
         })
         .collect()
 }
+
+/// Rows of which HTTP without a mount has values.
+const BARE: [&str; 2] = ["random-p50", "parallel"];
 
 /// What a workload gave on one variant.
 struct Taken {

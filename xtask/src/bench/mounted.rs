@@ -39,6 +39,8 @@ pub(crate) enum Variant {
     Null,
     /// The same, its requests through io_uring.
     NullUring,
+    /// No mount: range requests to the volume server.
+    Bare,
     /// No mount: a folder of this machine, its files in the page cache.
     Native,
 }
@@ -60,7 +62,7 @@ pub(crate) enum Route {
 
 impl Variant {
     /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Stock,
         Self::StockReadAhead,
         Self::Riptide,
@@ -73,6 +75,7 @@ impl Variant {
         Self::RiptideFast,
         Self::Null,
         Self::NullUring,
+        Self::Bare,
         Self::Native,
     ];
 
@@ -91,6 +94,7 @@ impl Variant {
             Self::RiptideFast => "riptide-fast",
             Self::Null => "null",
             Self::NullUring => "null-uring",
+            Self::Bare => "http",
             Self::Native => "native",
         }
     }
@@ -110,6 +114,7 @@ impl Variant {
             Self::RiptideFast => "riptide mount-fast",
             Self::Null => "null mount",
             Self::NullUring => "null mount, io_uring",
+            Self::Bare => "HTTP without a mount",
             Self::Native => "native file",
         }
     }
@@ -129,6 +134,7 @@ impl Variant {
             Self::RiptideFast => "fast",
             Self::Null => "null",
             Self::NullUring => "null uring",
+            Self::Bare => "bare HTTP",
             Self::Native => "native",
         }
     }
@@ -141,16 +147,19 @@ impl Variant {
             Self::RiptideTcp => Some(Route::Tcp),
             Self::RiptideDirect | Self::RiptideDirectUring => Some(Route::Direct),
             Self::RiptideFast => Some(Route::Fast),
-            Self::Stock | Self::StockReadAhead | Self::Null | Self::NullUring | Self::Native => {
-                None
-            }
+            Self::Stock
+            | Self::StockReadAhead
+            | Self::Null
+            | Self::NullUring
+            | Self::Bare
+            | Self::Native => None,
         }
     }
 
     /// How requests of the kernel come; nothing for stock, which knows one way, and without a mount.
     pub(crate) fn transport(self) -> Option<&'static str> {
         match self {
-            Self::Stock | Self::StockReadAhead | Self::Native => None,
+            Self::Stock | Self::StockReadAhead | Self::Bare | Self::Native => None,
             Self::Riptide
             | Self::RiptideShm
             | Self::RiptideTcp
@@ -171,12 +180,15 @@ impl Variant {
 
     /// Whether it is a mount of the cluster, ours or stock's.
     pub(crate) fn is_compared(self) -> bool {
-        !matches!(self, Self::Null | Self::NullUring | Self::Native)
+        !matches!(
+            self,
+            Self::Null | Self::NullUring | Self::Bare | Self::Native
+        )
     }
 
     /// Whether the program `riptide` is needed for it.
     pub(crate) fn is_riptide(self) -> bool {
-        !matches!(self, Self::Stock | Self::StockReadAhead | Self::Native)
+        self.is_ours() || matches!(self, Self::Null | Self::NullUring)
     }
 
     /// The carrier of the sidecar it has: what it reads by, or borrows files by.
@@ -212,12 +224,10 @@ impl Mounted {
     pub(crate) fn start(bench: &Bench, variant: Variant) -> Result<Self> {
         if variant == Variant::Native {
             let dir = bench.native.as_ref().context("there is no native folder")?;
-            return Ok(Self {
-                dir: dir.path().to_owned(),
-                root: dir.path().to_owned(),
-                process: None,
-                _scratch: None,
-            });
+            return Ok(Self::plain(dir.path()));
+        }
+        if variant == Variant::Bare {
+            return Ok(Self::plain(Path::new("/")));
         }
         let scratch = tempfile::Builder::new()
             .prefix("riptide-bench-")
@@ -251,6 +261,16 @@ impl Mounted {
             raise_read_ahead(&mount.dir)?;
         }
         Ok(mount)
+    }
+
+    /// No mount at all.
+    fn plain(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            root: dir.to_owned(),
+            process: None,
+            _scratch: None,
+        }
     }
 
     /// Where it is mounted.

@@ -151,6 +151,7 @@ fn command() -> Command {
                     "riptide-direct",
                     "riptide-fast",
                     "null",
+                    "http",
                     "native",
                 ]))
                 .help("Only what reads or writes; only these mounts, riptide is all of ours"),

@@ -150,8 +150,11 @@ impl Sample<'_> {
 
     fn places(&self, caching: Caching, readers: usize, each: usize) -> Result<Latencies> {
         let big = self.bench.tree.big();
-        let done = random(self.root(), big, caching, readers, each, self.round)?;
-        Ok(done)
+        let done = match self.variant {
+            Variant::Bare => self.bench.bare.random(big, readers, each, self.round),
+            _ => random(self.root(), big, caching, readers, each, self.round),
+        };
+        Ok(done?)
     }
 
     /// Files a second.

@@ -12,6 +12,7 @@ use bench::{Archive, File, Tree};
 use cluster::Cluster;
 use tempfile::TempDir;
 
+use super::bare::Bare;
 use super::binary::Programs;
 use super::measure::taking_part;
 use super::mounted::Variant;
@@ -40,6 +41,8 @@ pub(crate) struct Bench {
     sidecars: Vec<Sidecar>,
     /// The same tree in a folder of this machine, where that takes part.
     pub(crate) native: Option<TempDir>,
+    /// How the large file is read without a mount.
+    pub(crate) bare: Bare,
     /// Where everything is.
     pub(crate) cluster: Cluster,
     _scratch: TempDir,
@@ -88,6 +91,7 @@ impl Bench {
         eprintln!("bench: ready after {:.1} s", start.elapsed().as_secs_f64());
         let volume_server = cluster.volume_process(0).id();
         let (master, filer) = (cluster.master_process().id(), cluster.filer_process(0).id());
+        let bare = Bare::find(&cluster, &path_of(tree.big()))?;
         let carriers = options.variants.iter().filter_map(|v| v.carrier());
         let carriers: BTreeSet<_> = carriers.collect();
         let sidecars = carriers
@@ -106,6 +110,7 @@ impl Bench {
             volume_server,
             sidecars,
             native,
+            bare,
             cluster,
             _scratch: scratch,
         })

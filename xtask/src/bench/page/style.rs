@@ -23,6 +23,7 @@ pub(super) fn colour(key: &str) -> &'static str {
         "riptide-fast" => "#0c7c95",
         "null" => "#5b5b63",
         "null-uring" => "#a0a0a8",
+        "http" => "#3b3b8f",
         "native" => "#8a7a1e",
         _ => "#d4488e",
     }
