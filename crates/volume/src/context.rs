@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use crate::budget::Budget;
 use crate::needle::RecordCache;
 use crate::pair::Pair;
+use crate::saved::{Folder, TIDY};
 use crate::sums::SumsCache;
 use crate::{VerifyRanges, VolumeStats};
 
@@ -21,7 +22,11 @@ pub(crate) struct Context {
     pub(crate) records: RecordCache,
     pub(crate) verify: VerifyRanges,
     pub(crate) budget: Arc<Budget>,
+    /// Where indexes are saved, if they are.
+    pub(crate) folder: Option<Folder>,
     jobs: (Sender<Job>, Receiver<Job>),
+    /// Indexes to save; nothing stops.
+    saves: (Sender<Option<Weak<Pair>>>, Receiver<Option<Weak<Pair>>>),
     closing: AtomicBool,
     generation: Mutex<u64>,
     changed: Condvar,
@@ -39,14 +44,21 @@ pub(crate) enum Job {
 }
 
 impl Context {
-    pub(crate) fn new(verify: VerifyRanges, sums_bytes: u64, budget: Budget) -> Self {
+    pub(crate) fn new(
+        verify: VerifyRanges,
+        sums_bytes: u64,
+        budget: Budget,
+        folder: Option<Folder>,
+    ) -> Self {
         Self {
             stats: Arc::default(),
             sums: SumsCache::new(sums_bytes),
             records: RecordCache::default(),
             verify,
             budget: Arc::new(budget),
+            folder,
             jobs: crossbeam_channel::unbounded(),
+            saves: crossbeam_channel::unbounded(),
             closing: AtomicBool::new(false),
             generation: Mutex::new(0),
             changed: Condvar::new(),
@@ -77,8 +89,32 @@ impl Context {
         }
     }
 
+    pub(crate) fn ask_to_save(&self, pair: Weak<Pair>) {
+        let _ = self.saves.0.send(Some(pair));
+    }
+
+    /// The work of the thread that saves indexes, until the store closes.
+    pub(crate) fn work_saves(&self) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        while !self.is_closing() {
+            match self.saves.1.recv_timeout(TIDY) {
+                Ok(Some(pair)) => {
+                    if let Some(pair) = pair.upgrade() {
+                        pair.save(folder, self);
+                    }
+                }
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            folder.tidy_when_due();
+        }
+    }
+
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
+        let _ = self.saves.0.send(None);
         self.bump();
     }
 
