@@ -28,6 +28,7 @@ mod protected;
 mod read_only;
 mod reference;
 mod remote;
+mod saved_index;
 mod semantics;
 mod short_circuit;
 mod sidecar;
