@@ -44,6 +44,7 @@ use crate::state::Core;
 use crate::statfs::Capacity;
 use crate::stats::MountStats;
 use crate::tree::{Tree, split_path};
+use crate::walk::Walks;
 
 use data::FileHandle;
 
@@ -57,6 +58,7 @@ pub struct Mount {
     capacity: Capacity,
     quota: quota::Quota,
     follower: Follower,
+    walks: Walks,
 }
 
 /// Why a tree cannot be mounted.
@@ -126,6 +128,7 @@ impl Mount {
             capacity: Capacity::default(),
             quota,
             follower,
+            walks: Walks::default(),
         })
     }
 

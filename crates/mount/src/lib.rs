@@ -37,6 +37,7 @@ mod stats;
 mod times;
 mod tree;
 mod unsaved;
+mod walk;
 
 pub use cached::{Cached, Warmed};
 pub use changed::Changes;

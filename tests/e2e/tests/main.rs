@@ -38,5 +38,6 @@ mod tools;
 mod two_mounts;
 mod uring;
 mod volume_restart;
+mod walking;
 mod warm;
 mod writing;
