@@ -25,8 +25,7 @@ pub(crate) struct Context {
     /// Where indexes are saved, if they are.
     pub(crate) folder: Option<Folder>,
     jobs: (Sender<Job>, Receiver<Job>),
-    /// Indexes to save; nothing stops.
-    saves: (Sender<Option<Weak<Pair>>>, Receiver<Option<Weak<Pair>>>),
+    saves: (Sender<Save>, Receiver<Save>),
     closing: AtomicBool,
     generation: Mutex<u64>,
     changed: Condvar,
@@ -39,6 +38,15 @@ pub(crate) enum Job {
     Load(Weak<Pair>),
     /// Merge runs of its index.
     Merge(Weak<Pair>),
+    /// End the thread.
+    Stop,
+}
+
+/// Something for the thread that saves indexes.
+#[derive(Debug)]
+enum Save {
+    /// The index of these files.
+    Index(Weak<Pair>),
     /// End the thread.
     Stop,
 }
@@ -90,7 +98,7 @@ impl Context {
     }
 
     pub(crate) fn ask_to_save(&self, pair: Weak<Pair>) {
-        let _ = self.saves.0.send(Some(pair));
+        let _ = self.saves.0.send(Save::Index(pair));
     }
 
     /// The work of the thread that saves indexes, until the store closes.
@@ -100,12 +108,12 @@ impl Context {
         };
         while !self.is_closing() {
             match self.saves.1.recv_timeout(TIDY) {
-                Ok(Some(pair)) => {
+                Ok(Save::Index(pair)) => {
                     if let Some(pair) = pair.upgrade() {
                         pair.save(folder, self);
                     }
                 }
-                Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Save::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             folder.tidy_when_due();
@@ -114,7 +122,7 @@ impl Context {
 
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
-        let _ = self.saves.0.send(None);
+        let _ = self.saves.0.send(Save::Stop);
         self.bump();
     }
 

@@ -127,7 +127,10 @@ impl Header {
             true => Ok(()),
             false => Err(Refused::Shape(what)),
         };
-        shape(self.covered % entry == 0, "it covers half an entry")?;
+        shape(
+            self.covered.is_multiple_of(entry),
+            "it covers half an entry",
+        )?;
         shape(
             self.entries <= self.covered / entry,
             "more keys than it covers",
