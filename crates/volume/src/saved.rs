@@ -1,7 +1,7 @@
 //! Indexes that outlive the process: a compact, sorted file for each volume, mapped into memory.
 //!
 //! To read an index of 50 million entries and to sort it takes many seconds, and the result takes 16 bytes
-//! a needle. A store that has a [`Folder`] of its own therefore writes what it made, in the background, and opens that
+//! a needle. A store that has a folder of its own ([`SavedIndexes`]) therefore writes what it made, in the background, and opens that
 //! the next time: only the entries that came to the `.idx` behind it are read.
 //!
 //! ```text

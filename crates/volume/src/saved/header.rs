@@ -16,7 +16,7 @@ pub struct Header {
     pub origin: Origin,
     /// Bytes of the `.idx` from its start that it stands for.
     pub covered: u64,
-    /// Checksum of pieces of these bytes ([`Origin::samples`]).
+    /// Checksum of pieces of these bytes.
     pub samples: u32,
     /// Keys in it, those of deleted needles included.
     pub entries: u64,
