@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use context::Context;
-use fabric::{Destination, Inflated, Route, RouteError, Stored, Suspects, Way, Whole, inflate};
+use fabric::{
+    Ahead, Destination, Inflated, Route, RouteError, Stored, Suspects, Way, Whole, inflate,
+};
 use seaweed::FileId;
 use volume::{Needle, ReadError};
 
@@ -133,6 +135,19 @@ impl<R: Route> Route for ShortCircuit<R> {
         // First, as that asks for the places of all of them at once.
         self.next.expect(volumes);
         self.volumes.expect(volumes);
+    }
+
+    fn together(&self) -> usize {
+        self.next.together()
+    }
+
+    /// A pread(2) by whoever wants it is faster than to have another thread do it.
+    fn is_near(&self, needle: FileId) -> bool {
+        self.volumes.is_open(needle.volume) || self.next.is_near(needle)
+    }
+
+    fn read_ahead(&self, ctx: &Context<'_>, wanted: &mut [Ahead<'_>]) {
+        self.next.read_ahead(ctx, wanted);
     }
 
     fn read_at(

@@ -95,6 +95,11 @@ impl Volumes {
         self.shared.find(ctx, id)
     }
 
+    /// Whether needles of this volume are read out of its files now.
+    pub(crate) fn is_open(&self, volume: u32) -> bool {
+        matches!(self.shared.access(volume), Some(Access::Read(_)))
+    }
+
     /// Says that these volumes will be read soon.
     pub(crate) fn expect(&self, volumes: &[u32]) {
         let table = self.shared.table.load();

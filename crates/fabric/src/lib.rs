@@ -41,6 +41,6 @@ pub use gzip::{Inflated, inflate};
 pub use http::{Access, HttpConfig, HttpRoute, HttpStats};
 pub use locate::{Locate, LocateError, Location};
 pub use read::{AskError, FabricConfig, FabricRoute, FabricStats, Missed, ask};
-pub use route::{Destination, Refused, Route, Stored, UpTo, Way, Whole};
+pub use route::{Ahead, Destination, Refused, Route, Stored, UpTo, Way, Whole};
 pub use tiered::{Suspects, TieredRoute};
 pub use write::{FabricStore, Taken, TieredStore, Unwritten, WriteStats};

@@ -19,6 +19,7 @@ mod missed;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod together;
 mod wanted;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use wanted::Wanted;
 pub use ask::{AskError, ask};
 pub use missed::Missed;
 pub use stats::FabricStats;
+pub(crate) use together::TOGETHER;
 
 /// Longest part of a range that is asked for at a time. Ranges longer than what a FUSE request
 /// or a reader's piece has are not worth more memory.

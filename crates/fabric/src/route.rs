@@ -46,6 +46,47 @@ pub trait Route: Send + Sync {
         form: Stored,
         to: &mut dyn Destination,
     ) -> Result<Whole, RouteError>;
+
+    /// How many needles are worth asking for together.
+    fn together(&self) -> usize {
+        1
+    }
+
+    /// Whether a needle is so near that to have it fetched ahead gains nothing. Does not wait.
+    fn is_near(&self, needle: FileId) -> bool {
+        let _ = needle;
+        false
+    }
+
+    /// Fetches small needles that nobody waits for yet, in as few exchanges as can be, whole and as clear data. What
+    /// is not delivered is no error: whoever wants it asks for it.
+    fn read_ahead(&self, ctx: &Context<'_>, wanted: &mut [Ahead<'_>]) {
+        for one in wanted {
+            let read = self.read_whole(ctx, one.needle, Stored::Plain, one.to);
+            one.done = read.ok();
+        }
+    }
+}
+
+/// A small needle that somebody may want in a moment.
+pub struct Ahead<'d> {
+    /// Which one.
+    pub needle: FileId,
+    /// Where its data goes; it says how long that probably is.
+    pub to: &'d mut dyn Destination,
+    /// How it came, once it has.
+    pub done: Option<Whole>,
+}
+
+impl<'d> Ahead<'d> {
+    /// One that was not asked for yet.
+    pub fn new(needle: FileId, to: &'d mut dyn Destination) -> Self {
+        Self {
+            needle,
+            to,
+            done: None,
+        }
+    }
 }
 
 /// In which form the data of a needle is wanted.

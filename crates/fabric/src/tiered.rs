@@ -18,7 +18,8 @@ use seaweed::FileId;
 
 use crate::client::Reason;
 use crate::gzip::MAX_UNPLANNED;
-use crate::{Destination, FabricRoute, Missed, Route, RouteError, Stored, UpTo, Way, Whole};
+use crate::read::TOGETHER;
+use crate::{Ahead, Destination, FabricRoute, Missed, Route, RouteError, Stored, UpTo, Way, Whole};
 pub use suspects::Suspects;
 
 /// Without fallback: pause before a sidecar that has too much to do, or of which too much is
@@ -185,6 +186,27 @@ impl<H: Route> Route for TieredRoute<H> {
                     _ => Ok(whole),
                 }
             }
+        }
+    }
+
+    fn together(&self) -> usize {
+        match self.fabric.peers().is_empty() {
+            true => self.http.together(),
+            false => TOGETHER,
+        }
+    }
+
+    /// Over HTTP only where no sidecar is known at all: what a sidecar does not give at once is not worth more
+    /// before somebody wants it.
+    fn read_ahead(&self, ctx: &Context<'_>, wanted: &mut [Ahead<'_>]) {
+        if self.fabric.peers().is_empty() {
+            if self.fallback {
+                self.http.read_ahead(ctx, wanted);
+            }
+            return;
+        }
+        for needle in self.fabric.read_together(ctx, wanted) {
+            self.suspects.add(needle);
         }
     }
 }

@@ -11,6 +11,7 @@ mod bytes_of;
 mod chunks;
 mod flags;
 mod names;
+mod saved;
 mod secrets;
 mod shell;
 mod sidecar;
@@ -21,6 +22,7 @@ pub use announcements::announcement;
 pub use chunks::{chunk_views, decode, entry, manifest};
 pub use flags::flags;
 pub use names::{address, file_id};
+pub use saved::saved_index;
 pub use secrets::{jwt, security};
 pub use shell::http2_authority;
 pub use sidecar::sidecar_query;
@@ -45,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http_head", http_head),
     ("jwt", jwt),
     ("manifest", manifest),
+    ("saved_index", saved_index),
     ("security", security),
     ("sidecar_query", sidecar_query),
     ("volume_data", volume_data),

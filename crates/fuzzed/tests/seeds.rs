@@ -17,11 +17,12 @@ const ROUNDS: usize = 3000;
 /// For how long, instead, each of [`LONG`] is run where this variable says so, in seconds.
 const SECONDS: &str = "RIPTIDE_FUZZ_SECONDS";
 /// Targets whose inputs come from files that others write and from the network.
-const LONG: [&str; 4] = [
+const LONG: [&str; 5] = [
     "volume_index",
     "volume_data",
     "fabric_frame",
     "sidecar_query",
+    "saved_index",
 ];
 
 #[test]

@@ -45,6 +45,7 @@ use crate::statfs::Capacity;
 use crate::stats::MountStats;
 use crate::streaming::Streaming;
 use crate::tree::{Tree, split_path};
+use crate::walk::Walks;
 
 use data::FileHandle;
 
@@ -58,6 +59,7 @@ pub struct Mount {
     capacity: Capacity,
     quota: quota::Quota,
     follower: Follower,
+    walks: Walks,
 }
 
 /// Why a tree cannot be mounted.
@@ -129,6 +131,7 @@ impl Mount {
             capacity: Capacity::default(),
             quota,
             follower,
+            walks: Walks::default(),
         })
     }
 

@@ -38,6 +38,7 @@ mod streaming;
 mod times;
 mod tree;
 mod unsaved;
+mod walk;
 
 pub use cached::{Cached, Warmed};
 pub use changed::Changes;

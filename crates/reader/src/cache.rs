@@ -14,7 +14,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -30,15 +30,32 @@ pub(crate) struct Piece {
     pub(crate) source: Source,
     /// Reads since it last came up for eviction, up to [`HOT`].
     touched: AtomicU8,
+    /// It was fetched before anybody had opened its file, and nobody has read it yet.
+    unasked: AtomicBool,
 }
 
 impl Piece {
     pub(crate) fn new(bytes: Bytes, source: Source) -> Arc<Self> {
+        Self::made(bytes, source, false)
+    }
+
+    /// One that nobody has asked for.
+    pub(crate) fn unasked(bytes: Bytes, source: Source) -> Arc<Self> {
+        Self::made(bytes, source, true)
+    }
+
+    fn made(bytes: Bytes, source: Source, unasked: bool) -> Arc<Self> {
         Arc::new(Self {
             bytes,
             source,
             touched: AtomicU8::new(0),
+            unasked: AtomicBool::new(unasked),
         })
+    }
+
+    /// It is read; whether that is the first time, and it was fetched before.
+    pub(crate) fn is_first_use(&self) -> bool {
+        self.unasked.load(Ordering::Relaxed) && self.unasked.swap(false, Ordering::Relaxed)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all reads and all prefetches of a mount share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use context::{Context, Interrupt};
 use fabric::Route;
@@ -25,6 +26,8 @@ pub(crate) struct Core {
     pub(crate) pace: Pace,
     pub(crate) flights: Flights,
     pub(crate) allowance: Arc<Allowance>,
+    /// Bytes of small files that are to be fetched or are on their way.
+    pub(crate) small_bytes: AtomicUsize,
     /// See [`overdraw`](Core::overdraw).
     pub(crate) overdraft: Mutex<Option<(PieceKey, Arc<Piece>)>>,
     pub(crate) geometry: Geometry,

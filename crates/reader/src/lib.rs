@@ -10,6 +10,7 @@
 //! - [`core`], [`fetch`], [`landing`], [`flight`]: how a piece gets here, once for all who want it.
 //! - [`memory`], [`cache`], [`pool`], [`allowance`]: all file data under one ceiling.
 //! - [`disk`]: verified chunks on disk, across mounts.
+//! - [`small`]: the chunks of small files, before they are opened.
 //! - [`once`]: whole files, for somebody who keeps them elsewhere.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -33,6 +34,7 @@ mod read;
 mod reader;
 mod resolve;
 mod sink;
+mod small;
 mod stats;
 mod stream;
 mod window;
@@ -43,5 +45,6 @@ pub use error::ReadError;
 pub use piece::OPAQUE_LIMIT;
 pub use reader::Reader;
 pub use sink::Sink;
+pub use small::SMALL;
 pub use stats::ReaderStats;
 pub use stream::Stream;

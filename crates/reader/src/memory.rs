@@ -126,6 +126,11 @@ impl Memory {
         handles.streams.push(Arc::downgrade(&stream.inner));
     }
 
+    /// The ceiling.
+    pub(crate) fn limit(&self) -> usize {
+        self.pool.limit()
+    }
+
     /// Drops everything cached.
     pub(crate) fn clear(&self) {
         self.cache.clear();

@@ -1,4 +1,5 @@
-//! Threads that fetch what sequential readers will want next.
+//! Threads that fetch what sequential readers will want next, and [small files](crate::small) ahead of
+//! whoever opens one after the other.
 //!
 //! They wait on one queue. What may stand in it is bounded by the
 //! [`Allowance`](crate::allowance): each job's pin has its permit already. A job that
@@ -17,13 +18,22 @@ use seaweed::Chunk;
 
 use crate::core::{Core, Urgency};
 use crate::piece::Cut;
+use crate::small::Batch;
 use crate::stream::Inner;
 
 /// The threads and their queue.
 pub(crate) struct Prefetchers {
     /// `None` once closed, which ends the threads.
-    queue: RwLock<Option<Sender<Job>>>,
+    queue: RwLock<Option<Sender<Work>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Something to fetch.
+pub(crate) enum Work {
+    /// The next piece of a file.
+    Piece(Job),
+    /// Small files.
+    Small(Batch),
 }
 
 /// A piece to fetch, and the handle that has a pin waiting for it.
@@ -46,10 +56,13 @@ impl Prefetchers {
         };
         for number in 0..count {
             let core = Arc::clone(core);
-            let jobs: Receiver<Job> = jobs.clone();
+            let jobs: Receiver<Work> = jobs.clone();
             let run = move || {
                 for job in jobs {
-                    work(&core, &job, patience);
+                    match job {
+                        Work::Piece(job) => work(&core, &job, patience),
+                        Work::Small(batch) => core.fetch_small(&batch, patience),
+                    }
                 }
             };
             let name = format!("prefetch-{number}");
@@ -60,7 +73,7 @@ impl Prefetchers {
     }
 
     /// Queues a job; false once closed.
-    pub(crate) fn submit(&self, job: Job) -> bool {
+    pub(crate) fn submit(&self, job: Work) -> bool {
         let queue = self.queue.read();
         queue.as_ref().is_some_and(|queue| queue.send(job).is_ok())
     }

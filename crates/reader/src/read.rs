@@ -19,7 +19,7 @@ use seaweed::{Chunk, FileView, Piece as Shown};
 use crate::cache::Piece;
 use crate::core::{Core, Urgency};
 use crate::piece::{Cut, Part};
-use crate::prefetch::{Job, Prefetchers};
+use crate::prefetch::{Job, Prefetchers, Work};
 use crate::stats::Source;
 use crate::stream::Pin;
 use crate::window::{Access, Course};
@@ -117,6 +117,7 @@ impl Core {
             if access != Access::Random && fetched.keep {
                 self.pin(view, stream, wanted, &fetched.piece);
             }
+            self.note_use(&fetched.piece);
             out.share(fetched.piece.bytes.slice(cut.at..cut.at + cut.len));
             return Ok(fetched.source);
         }
@@ -155,6 +156,7 @@ impl Core {
 
     fn share_hit(&self, cut: &Cut, piece: &Piece, out: &mut dyn Sink) -> Source {
         self.stats.memory_hits.inc();
+        self.note_use(piece);
         self.stats.memory_bytes.add(cut.len as u64);
         out.share(piece.bytes.slice(cut.at..cut.at + cut.len));
         Source::Memory
@@ -250,11 +252,11 @@ impl Core {
             permit,
         });
         is_here
-            || prefetchers.submit(Job {
+            || prefetchers.submit(Work::Piece(Job {
                 awaited_by: Arc::downgrade(&stream.inner),
                 chunk: chunk.clone(),
                 cut,
-            })
+            }))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use context::{Context, Interrupt};
@@ -69,6 +70,7 @@ impl Reader {
             pace: Pace::default(),
             flights: Flights::default(),
             allowance: Allowance::new(memory / PINNED_SHARE, Arc::clone(&stats)),
+            small_bytes: AtomicUsize::new(0),
             overdraft: Mutex::new(None),
             geometry,
             reach: Reach {
@@ -86,6 +88,13 @@ impl Reader {
     /// there is somebody to ask. Does not wait.
     pub fn expect(&self, chunks: &[Chunk]) {
         self.0.core.expect_volumes(chunks);
+    }
+
+    /// Says that small files of one chunk each, these, will probably be opened and read next. Does not wait. What is
+    /// large, has to be opened or is near anyway is left alone.
+    pub fn fetch_small(&self, chunks: Vec<Chunk>) {
+        let Inside { core, prefetchers } = &*self.0;
+        core.fetch_small_later(chunks, prefetchers);
     }
 
     /// The view of a file of `size` bytes that consists of `chunks`, whose manifests are

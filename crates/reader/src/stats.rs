@@ -72,6 +72,10 @@ pub struct ReaderStats {
     pub prefetch_refused: Counter,
     /// Prefetches that failed; the read that needs the piece sees the error itself.
     pub prefetch_errors: Counter,
+    /// Small files fetched before they were opened.
+    pub small_ahead: Counter,
+    /// Those of them that were read.
+    pub small_used: Counter,
     /// Manifests resolved.
     pub manifests: Counter,
     /// Reads answered from memory alone.
@@ -90,7 +94,7 @@ pub struct ReaderStats {
 
 impl Export for ReaderStats {
     fn export(&self, to: &mut dyn Exporter) {
-        let plain: [(&str, &str, &Counter); 18] = [
+        let plain: [(&str, &str, &Counter); 20] = [
             ("reads", "Reads begun", &self.reads),
             ("reader_errors", "Reads of chunks that failed", &self.errors),
             ("reader_bytes", "Bytes from chunks and holes", &self.bytes),
@@ -143,6 +147,16 @@ impl Export for ReaderStats {
                 "reader_prefetch_errors",
                 "Prefetches that failed",
                 &self.prefetch_errors,
+            ),
+            (
+                "reader_small_ahead",
+                "Small files fetched before they were opened",
+                &self.small_ahead,
+            ),
+            (
+                "reader_small_used",
+                "Small files fetched before they were opened, and read",
+                &self.small_used,
             ),
             ("reader_manifests", "Manifests resolved", &self.manifests),
             (

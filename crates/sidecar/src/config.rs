@@ -39,6 +39,10 @@ pub struct Config {
     pub dirs: Vec<PathBuf>,
     /// The folder of index files, where it is not the data folder.
     pub idx_dir: Option<PathBuf>,
+    /// Where indexes of volumes are saved for the next start; none for nowhere.
+    pub index_dir: Option<PathBuf>,
+    /// Most bytes in it.
+    pub index_dir_limit: u64,
     /// Filers to register with; without any, mounts have to be told of this sidecar.
     pub filers: Vec<ServerAddress>,
     /// When parts of needles are checked against the checksum of the whole.
@@ -195,6 +199,8 @@ impl Config {
             volume_servers: Vec::new(),
             dirs: Vec::new(),
             idx_dir: None,
+            index_dir: None,
+            index_dir_limit: 1 << 30,
             filers: Vec::new(),
             verify_ranges: VerifyRanges::Cached,
             advertise: None,

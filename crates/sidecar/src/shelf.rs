@@ -16,8 +16,10 @@ use fabric::wire::{FileTerms, Verify};
 use seaweed::FileId;
 use stats::{Export, Exporter};
 use volume::lent::Inodes;
+use volume::saved::SavedIndexes;
 use volume::{DataDir, Lending, Needle, ReadError, Store, StoreConfig, VerifyRanges};
 
+use crate::Config;
 use crate::discovery::OpenShelf;
 use crate::shelves::{Stock, VolumeReport, VolumeState};
 
@@ -29,9 +31,23 @@ pub struct VolumeShelf(Arc<Store>);
 #[derive(Debug)]
 pub struct VolumeNeedle(Needle);
 
-/// Opens shelves whose ranges are checked as `verify` says.
-pub fn opener(verify: VerifyRanges) -> OpenShelf<VolumeShelf> {
-    Arc::new(move |dirs, idx_dir| VolumeShelf::open(dirs, idx_dir, verify))
+/// Opens shelves whose ranges are checked, and whose indexes are saved, as the configuration says.
+///
+/// # Errors
+/// When indexes cannot be saved there.
+pub fn opener(config: &Config) -> anyhow::Result<OpenShelf<VolumeShelf>> {
+    let verify = config.verify_ranges;
+    let saved = config.index_dir.as_ref().map(|dir| SavedIndexes {
+        limit: config.index_dir_limit,
+        ..SavedIndexes::new(dir)
+    });
+    if let Some(saved) = &saved {
+        let told = || format!("flag -index-dir: {}", saved.dir.display());
+        saved.prepare().with_context(told)?;
+    }
+    let open: OpenShelf<VolumeShelf> =
+        Arc::new(move |dirs, idx_dir| VolumeShelf::open(dirs, idx_dir, verify, saved.clone()));
+    Ok(open)
 }
 
 impl VolumeShelf {
@@ -43,6 +59,7 @@ impl VolumeShelf {
         dirs: &[PathBuf],
         idx_dir: Option<&Path>,
         verify: VerifyRanges,
+        saved: Option<SavedIndexes>,
     ) -> anyhow::Result<Self> {
         let dirs = dirs.iter().map(|data| DataDir {
             data: data.clone(),
@@ -50,9 +67,10 @@ impl VolumeShelf {
         });
         let config = StoreConfig {
             verify,
+            saved,
             ..StoreConfig::new(dirs.collect())
         };
-        let store = Store::open(config).context("flags -dir and -dir.idx")?;
+        let store = Store::open(config).context("flags -dir, -dir.idx and -index-dir")?;
         Ok(Self(store))
     }
 

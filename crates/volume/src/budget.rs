@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::Reason;
 
 /// Bytes that an entry of the index takes.
-const ENTRY: u64 = 16;
+pub(crate) const ENTRY: u64 = 16;
 
 /// What all volumes together may use.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Budget {
 #[derive(Debug)]
 pub(crate) struct Share {
     of: Arc<Budget>,
-    entries: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Budget {
@@ -34,16 +34,15 @@ impl Budget {
         }
     }
 
-    /// A part for a volume with an index of so many entries.
-    pub(crate) fn share(self: &Arc<Self>, entries: u64) -> Result<Share, Reason> {
+    /// A part for a volume with an index of so many bytes.
+    pub(crate) fn share(self: &Arc<Self>, bytes: u64) -> Result<Share, Reason> {
         let share = Share {
             of: Arc::clone(self),
-            entries: AtomicU64::new(entries),
+            bytes: AtomicU64::new(bytes),
         };
         // Counted first, so that two at a time cannot both take the last place; the share
         // gives it back when it is dropped.
         let volumes = self.volumes.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = entries.saturating_mul(ENTRY);
         let all = self.index_bytes.fetch_add(bytes, Ordering::Relaxed);
         if volumes > self.max_volumes {
             return Err(Reason::TooMany {
@@ -70,16 +69,23 @@ impl Budget {
 impl Share {
     /// Counts entries that came later. They are not refused: the volume is served already.
     pub(crate) fn grow(&self, entries: u64) {
-        self.entries.fetch_add(entries, Ordering::Relaxed);
-        self.of
-            .index_bytes
-            .fetch_add(entries * ENTRY, Ordering::Relaxed);
+        let bytes = entries * ENTRY;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.of.index_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Says how much it is by now.
+    pub(crate) fn set(&self, bytes: u64) {
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        let all = &self.of.index_bytes;
+        all.fetch_add(bytes, Ordering::Relaxed);
+        all.fetch_sub(before, Ordering::Relaxed);
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let bytes = self.entries.get_mut().saturating_mul(ENTRY);
+        let bytes = *self.bytes.get_mut();
         self.of.index_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.of.volumes.fetch_sub(1, Ordering::Relaxed);
     }
@@ -92,15 +98,17 @@ mod tests {
     #[test]
     fn what_is_refused_or_dropped_is_given_back() {
         let budget = Arc::new(Budget::new(2, 1000));
-        let first = budget.share(50).unwrap();
+        let first = budget.share(800).unwrap();
         assert_eq!(
-            budget.share(13).unwrap_err(),
+            budget.share(208).unwrap_err(),
             Reason::IndexMemory { bytes: 208 }
         );
-        let second = budget.share(12).unwrap();
+        let second = budget.share(192).unwrap();
         assert_eq!(budget.share(0).unwrap_err(), Reason::TooMany { max: 2 });
         second.grow(3);
         assert_eq!((budget.index_bytes(), budget.volumes()), (65 * 16, 2));
+        first.set(8);
+        assert_eq!(budget.index_bytes(), 15 * 16 + 8);
         drop((first, second));
         assert_eq!((budget.index_bytes(), budget.volumes()), (0, 0));
     }

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use crate::budget::Budget;
 use crate::needle::RecordCache;
 use crate::pair::Pair;
+use crate::saved::{Folder, TIDY};
 use crate::sums::SumsCache;
 use crate::{VerifyRanges, VolumeStats};
 
@@ -21,7 +22,10 @@ pub(crate) struct Context {
     pub(crate) records: RecordCache,
     pub(crate) verify: VerifyRanges,
     pub(crate) budget: Arc<Budget>,
+    /// Where indexes are saved, if they are.
+    pub(crate) folder: Option<Folder>,
     jobs: (Sender<Job>, Receiver<Job>),
+    saves: (Sender<Save>, Receiver<Save>),
     closing: AtomicBool,
     generation: Mutex<u64>,
     changed: Condvar,
@@ -38,15 +42,31 @@ pub(crate) enum Job {
     Stop,
 }
 
+/// Something for the thread that saves indexes.
+#[derive(Debug)]
+enum Save {
+    /// The index of these files.
+    Index(Weak<Pair>),
+    /// End the thread.
+    Stop,
+}
+
 impl Context {
-    pub(crate) fn new(verify: VerifyRanges, sums_bytes: u64, budget: Budget) -> Self {
+    pub(crate) fn new(
+        verify: VerifyRanges,
+        sums_bytes: u64,
+        budget: Budget,
+        folder: Option<Folder>,
+    ) -> Self {
         Self {
             stats: Arc::default(),
             sums: SumsCache::new(sums_bytes),
             records: RecordCache::default(),
             verify,
             budget: Arc::new(budget),
+            folder,
             jobs: crossbeam_channel::unbounded(),
+            saves: crossbeam_channel::unbounded(),
             closing: AtomicBool::new(false),
             generation: Mutex::new(0),
             changed: Condvar::new(),
@@ -77,8 +97,32 @@ impl Context {
         }
     }
 
+    pub(crate) fn ask_to_save(&self, pair: Weak<Pair>) {
+        let _ = self.saves.0.send(Save::Index(pair));
+    }
+
+    /// The work of the thread that saves indexes, until the store closes.
+    pub(crate) fn work_saves(&self) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        while !self.is_closing() {
+            match self.saves.1.recv_timeout(TIDY) {
+                Ok(Save::Index(pair)) => {
+                    if let Some(pair) = pair.upgrade() {
+                        pair.save(folder, self);
+                    }
+                }
+                Ok(Save::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            folder.tidy_when_due();
+        }
+    }
+
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
+        let _ = self.saves.0.send(Save::Stop);
         self.bump();
     }
 

@@ -65,6 +65,8 @@ impl Inode {
 pub(crate) struct Opened {
     pub(crate) dat: File,
     pub(crate) idx: File,
+    /// Where the index was opened; nothing when it came without a path.
+    pub(crate) idx_path: Option<PathBuf>,
     pub(crate) inodes: [Inode; 2],
     pub(crate) idx_len: u64,
     pub(crate) block: SuperBlock,
@@ -173,6 +175,7 @@ impl Paths {
             return Ok(Opened {
                 dat,
                 idx,
+                idx_path: Some(idx_path),
                 inodes: [dat_inode, idx_inode],
                 idx_len,
                 block,

@@ -11,14 +11,21 @@
 //! before. The last entry of a key is what counts, so whatever is found is right from
 //! the first block on, also for a key whose other entries are not loaded yet. Only "not found"
 //! has to wait for the end.
+//!
+//! Below all runs there may be a [saved](crate::saved) index, once all that is newer is there. It is not in memory, and to
+//! ask it may take a disk; so [`Index::lookup`] only says that it has to be asked. While a new one is written, the runs that
+//! go into it are frozen: they are asked, and not merged with newer ones.
 
 use std::sync::Arc;
 
 use seaweed::volume::{IndexEntry, Slot, UNIT};
 
+use crate::raw::Wait;
+use crate::saved::{Saved, Touch};
+
 mod run;
 
-use run::Run;
+pub(crate) use run::Run;
 
 /// What is known of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +70,7 @@ impl Packed {
     /// Sizes from here on do not fit. Chunks are smaller, as clients write them.
     const LARGE: u32 = (1 << 24) - 1;
 
-    fn of(entry: &IndexEntry) -> Self {
+    pub(crate) fn of(entry: &IndexEntry) -> Self {
         match entry.slot() {
             Slot::Deleted => Self(0),
             Slot::At { offset, size } => {
@@ -72,11 +79,21 @@ impl Packed {
         }
     }
 
-    fn is_deleted(self) -> bool {
+    /// The word as it is saved.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// A word that was saved.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) fn is_deleted(self) -> bool {
         self.0 == 0
     }
 
-    fn lookup(self) -> Lookup {
+    pub(crate) fn lookup(self) -> Lookup {
         if self.is_deleted() {
             return Lookup::Deleted;
         }
@@ -98,8 +115,30 @@ pub(crate) struct Index {
     top: Run,
     /// Newest first.
     runs: Vec<Arc<Run>>,
+    /// Older ones, which are being saved.
+    frozen: Vec<Arc<Run>>,
+    /// What is older than all of these.
+    saved: Option<Arc<Saved>>,
     /// Distinct keys by what they are; counted once loading is over.
     counts: Option<Counts>,
+}
+
+/// Where the answer for a key is.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Here.
+    Here(Lookup),
+    /// In what was saved, if anywhere.
+    Below(Arc<Saved>),
+}
+
+/// What goes into a new saved index.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    /// Newest first.
+    pub(crate) runs: Vec<Arc<Run>>,
+    /// What is older.
+    pub(crate) saved: Option<Arc<Saved>>,
 }
 
 /// How many keys there are.
@@ -136,19 +175,35 @@ const TOP: usize = 4096;
 
 impl Index {
     /// What is known of a key.
-    pub(crate) fn lookup(&self, key: u64) -> Lookup {
-        let runs = self.runs.iter().map(Arc::as_ref);
-        std::iter::once(&self.top)
-            .chain(runs)
-            .find_map(|run| run.find(key))
-            .map_or(Lookup::Unknown, Packed::lookup)
+    pub(crate) fn lookup(&self, key: u64) -> Found {
+        match (self.newer(key), &self.saved) {
+            (Some(place), _) => Found::Here(place.lookup()),
+            (None, Some(saved)) => Found::Below(Arc::clone(saved)),
+            (None, None) => Found::Here(Lookup::Unknown),
+        }
     }
 
-    /// Adds an entry that is newer than all others.
+    /// What is known of a key besides what was saved.
+    fn newer(&self, key: u64) -> Option<Packed> {
+        self.in_memory().find_map(|run| run.find(key))
+    }
+
+    /// All runs, newest first.
+    fn in_memory(&self) -> impl DoubleEndedIterator<Item = &Run> {
+        let runs = self.runs.iter().chain(&self.frozen).map(Arc::as_ref);
+        std::iter::once(&self.top).chain(runs)
+    }
+
+    /// Adds an entry that is newer than all others. What was saved is looked at only for the count, and the disk not
+    /// waited for if that was done shortly before ([`touch`]).
     pub(crate) fn push(&mut self, entry: &IndexEntry) {
         let place = Packed::of(entry);
         if self.counts.is_some() {
-            let before = self.lookup(entry.key);
+            let before = self.newer(entry.key).or_else(|| {
+                let saved = self.saved.as_ref()?;
+                // One that fails here is not counted; it will not be used again.
+                saved.find(entry.key, Wait::Yes).ok().flatten()
+            });
             if let Some(counts) = &mut self.counts {
                 counts.replace(before, place);
             }
@@ -165,20 +220,68 @@ impl Index {
         self.runs.push(Arc::new(block.0));
     }
 
-    /// Says that all entries are there.
-    pub(crate) fn finish_loading(&mut self) {
-        let mut counts = Counts::default();
+    /// Says that all entries are there that are newer than `saved`.
+    pub(crate) fn finish_loading(&mut self, saved: Option<Arc<Saved>>) -> Result<(), Touch> {
+        let mut counts = saved.as_ref().map_or(Counts::default(), |saved| Counts {
+            live: saved.header().live,
+            deleted: saved.header().entries - saved.header().live,
+        });
         // The oldest run is the largest by far: it is counted as it stands, then what
         // newer ones change in it.
         let mut below: Vec<&Run> = Vec::new();
-        for run in self.runs.iter().rev().map(Arc::as_ref).chain([&self.top]) {
+        for run in self.in_memory().collect::<Vec<_>>().into_iter().rev() {
             for (key, place) in run.iter() {
-                let before = below.iter().rev().find_map(|run| run.find(key));
-                counts.replace(before.map_or(Lookup::Unknown, Packed::lookup), place);
+                let mut before = below.iter().rev().find_map(|run| run.find(key));
+                if let (None, Some(saved)) = (before, &saved) {
+                    before = saved.find(key, Wait::Yes)?;
+                }
+                counts.replace(before, place);
             }
             below.push(run);
         }
         self.counts = Some(counts);
+        self.saved = saved;
+        Ok(())
+    }
+
+    /// What was saved, if it is in use.
+    pub(crate) fn saved(&self) -> Option<&Arc<Saved>> {
+        self.saved.as_ref()
+    }
+
+    /// All runs but the one on top.
+    pub(crate) fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    /// Entries in memory that no saved index has, and that are not being saved.
+    pub(crate) fn unsaved(&self) -> usize {
+        self.top.len() + self.runs.iter().map(|run| run.len()).sum::<usize>()
+    }
+
+    /// Freezes all runs, to be saved; nothing while others are.
+    pub(crate) fn freeze(&mut self) -> Option<Frozen> {
+        if !self.frozen.is_empty() {
+            return None;
+        }
+        self.frozen = std::mem::take(&mut self.runs);
+        if self.top.len() > 0 {
+            let top = std::mem::take(&mut self.top);
+            self.frozen.insert(0, Arc::new(top));
+        }
+        Some(Frozen {
+            runs: self.frozen.clone(),
+            saved: self.saved.clone(),
+        })
+    }
+
+    /// Ends that: either what was frozen is saved now, or everything is as before.
+    pub(crate) fn thaw(&mut self, saved: Option<Arc<Saved>>) {
+        let frozen = std::mem::take(&mut self.frozen);
+        match saved {
+            Some(saved) => self.saved = Some(saved),
+            None => self.runs.extend(frozen),
+        }
     }
 
     /// How many keys there are; nothing while it is loaded.
@@ -188,7 +291,12 @@ impl Index {
 
     /// Entries held, those of the same key in several runs counted several times.
     pub(crate) fn held(&self) -> usize {
-        self.top.len() + self.runs.iter().map(|run| run.len()).sum::<usize>()
+        let saved = self
+            .saved
+            .as_ref()
+            .map_or(0, |saved| saved.header().entries);
+        // That many fit a file, so they fit an address.
+        self.in_memory().map(Run::len).sum::<usize>() + saved as usize
     }
 
     /// Two runs that should be one: the pair that costs least.
@@ -221,8 +329,10 @@ impl Index {
         }
     }
 
-    /// All live keys, with what is known of their places, in the order of keys.
+    /// All live keys, with what is known of their places, in the order of keys. Of an index that is all in memory, as
+    /// tools have it.
     pub(crate) fn for_each_live(&self, mut each: impl FnMut(u64, Lookup)) {
+        debug_assert!(self.saved.is_none() && self.frozen.is_empty());
         let merged = self
             .runs
             .iter()
@@ -247,17 +357,29 @@ impl Merge {
 }
 
 impl Counts {
-    fn replace(&mut self, before: Lookup, place: Packed) {
-        match before {
-            Lookup::Unknown => {}
-            Lookup::At { .. } => self.live -= 1,
-            Lookup::Deleted => self.deleted -= 1,
+    fn replace(&mut self, before: Option<Packed>, place: Packed) {
+        match before.map(Packed::is_deleted) {
+            None => {}
+            Some(false) => self.live -= 1,
+            Some(true) => self.deleted -= 1,
         }
         match place.is_deleted() {
             false => self.live += 1,
             true => self.deleted += 1,
         }
     }
+}
+
+/// Has the pages of a saved index in memory that keys are in, so that a lock need not be held meanwhile.
+pub(crate) fn touch(
+    saved: &Saved,
+    keys: impl Iterator<Item = u64>,
+    wait: Wait,
+) -> Result<(), Touch> {
+    for key in keys {
+        saved.find(key, wait)?;
+    }
+    Ok(())
 }
 
 /// A piece of an index file, sorted.

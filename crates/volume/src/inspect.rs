@@ -68,15 +68,16 @@ impl Inspection {
         let paths = Paths::new(dir, &volume.base);
         let info = paths.info()?;
         // Nothing is limited here: there is one volume, and somebody waits for it.
-        let context = Context::new(VerifyRanges::Never, 0, Budget::new(1, u64::MAX));
+        let context = Context::new(VerifyRanges::Never, 0, Budget::new(1, u64::MAX), None);
         let pair = Pair::new(paths.open(&info)?, VerifyRanges::Never, &context)?;
+        let pair = Arc::new(pair);
         pair.load(&context);
-        if pair.unloaded() > 0 {
+        if pair.is_loading() {
             return Err(Reason::Io("its index cannot be read".to_owned()));
         }
         Ok(Self {
             id: volume.id,
-            pair: Arc::new(pair),
+            pair,
             context: Arc::new(context),
         })
     }

@@ -105,7 +105,7 @@ impl Borrower {
     /// The system's, when it gives no thread.
     pub fn new(max_volumes: usize, max_index_bytes: u64, sums_bytes: u64) -> io::Result<Self> {
         let budget = Budget::new(max_volumes, max_index_bytes);
-        let context = Context::new(VerifyRanges::default(), sums_bytes, budget);
+        let context = Context::new(VerifyRanges::default(), sums_bytes, budget, None);
         let context = Arc::new(context);
         let loading = Arc::clone(&context);
         let thread = thread::Builder::new().name("volume-load".to_owned());
@@ -193,7 +193,7 @@ impl Borrowed {
 
     /// Whether the index is still being read.
     pub fn is_loading(&self) -> bool {
-        self.pair.unloaded() > 0
+        self.pair.is_loading()
     }
 }
 
@@ -228,6 +228,7 @@ fn received(files: Files) -> Result<Opened, BorrowError> {
     Ok(Opened {
         dat,
         idx,
+        idx_path: None,
         inodes: [dat_inode, idx_inode],
         idx_len,
         block,

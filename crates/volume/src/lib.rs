@@ -23,11 +23,11 @@
 //! The files of a volume can be lent to another process of the same host ([`lent`]), which then reads needles by
 //! itself with the same checks.
 //!
-//! Nothing is mapped into memory: the server may cut off the end of a file at any time, and a
-//! mapping would then end the process.
+//! No file of a volume is mapped into memory: the server may cut off the end of one at any time, and a
+//! mapping would then end the process. Mapped are only [indexes](saved) that the store has saved for itself.
 //!
-//! Each volume that is served takes two file descriptors; what the process may open has to allow
-//! for [`StoreConfig::max_volumes`] of them.
+//! Each volume that is served takes two file descriptors, and one more where its index is saved; what the process
+//! may open has to allow for [`StoreConfig::max_volumes`] of them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -42,6 +42,7 @@ mod miss;
 mod needle;
 mod pair;
 mod raw;
+pub mod saved;
 mod scan;
 mod stats;
 mod store;

@@ -3,6 +3,9 @@
 //! A vacuum replaces both files; who holds the old ones has a pair that still fits together and
 //! grows no more. A [`Pair`] therefore never changes its files: when they are replaced there is a
 //! new one, and needles found in the old one are read from the old one to their end.
+//!
+//! Where there is a [saved](crate::saved) index, only the entries behind what it covers are loaded, and then it is taken
+//! into use below them; [`saving`] says when it is written.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,14 +17,19 @@ use rustix::fs::fstat;
 use seaweed::FileId;
 use seaweed::volume::{IndexEntry, OffsetWidth, SuperBlock};
 
-use crate::budget::Share;
+use crate::budget::{ENTRY, Share};
 use crate::context::{Context, Job};
 use crate::files::{Inode, Opened, Paths};
-use crate::index::{Block, Counts, Index, Lookup, Size, When};
+use crate::index::{Block, Counts, Found, Index, Lookup, Size, When, touch};
 use crate::needle::{Flaw, Needle, Record};
 use crate::raw::{self, FillError, Wait};
+use crate::saved::{Saved, Touch};
 use crate::sums::SumsKey;
 use crate::{Absent, Miss, VerifyRanges};
+
+mod saving;
+
+use saving::Saving;
 
 /// Two open files and their index.
 #[derive(Debug)]
@@ -39,10 +47,17 @@ pub(crate) struct Pair {
     feeding: Mutex<()>,
     /// Bytes of the index file from here on were not looked at yet.
     seen: AtomicU64,
-    /// Bytes of the index file up to here are still to be loaded.
+    /// Bytes of the index file up to here are still to be loaded, ...
     unloaded: AtomicU64,
-    /// What `unloaded` was when the file was opened.
+    /// ... from here on: what is before was saved.
+    floor: AtomicU64,
+    /// How far the two were apart when the file was opened.
     to_load: u64,
+    /// What was saved, until all is loaded that is newer.
+    waiting: Mutex<Option<Arc<Saved>>>,
+    /// All is loaded, or in what was saved.
+    loaded: AtomicBool,
+    saving: Saving,
     /// A merge was asked for and not done yet.
     merging: AtomicBool,
     /// The index file could not be read.
@@ -77,6 +92,11 @@ impl Pair {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let entry = opened.width.entry_len() as u64;
         let entries = opened.idx_len / entry;
+        let (saving, saved) = Saving::begin(&opened, context);
+        let covered = saved.as_ref().map_or(0, |saved| saved.header().covered);
+        let to_load = entries * entry - covered;
+        let resident = saved.as_ref().map_or(0, Saved::resident);
+        let share = context.budget.share(to_load / entry * ENTRY + resident)?;
         Ok(Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             dat: opened.dat,
@@ -89,10 +109,14 @@ impl Pair {
             feeding: Mutex::new(()),
             seen: AtomicU64::new(entries * entry),
             unloaded: AtomicU64::new(entries * entry),
-            to_load: entries * entry,
+            floor: AtomicU64::new(covered),
+            to_load,
+            waiting: Mutex::new(saved.map(Arc::new)),
+            loaded: AtomicBool::new(false),
+            saving,
             merging: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            share: context.budget.share(entries)?,
+            share,
         })
     }
 
@@ -131,9 +155,17 @@ impl Pair {
         self.to_load
     }
 
-    /// Bytes of `.idx` that are still to be loaded.
-    pub(crate) fn unloaded(&self) -> u64 {
-        self.unloaded.load(Ordering::Acquire)
+    /// How much of that is done, from 0 to 1.
+    pub(crate) fn progress(&self) -> f64 {
+        let floor = self.floor.load(Ordering::Acquire);
+        let left = self.unloaded.load(Ordering::Acquire).saturating_sub(floor);
+        // More is left than there was when what was saved had to be thrown away.
+        (1.0 - left as f64 / self.to_load.max(1) as f64).max(0.0)
+    }
+
+    /// Whether something can be in the index file that is not found yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        !self.loaded.load(Ordering::Acquire)
     }
 
     /// Whether loading the index ended with an error.
@@ -146,7 +178,7 @@ impl Pair {
         self.index.read().counts()
     }
 
-    /// Entries in memory.
+    /// Entries of the index.
     pub(crate) fn held(&self) -> usize {
         self.index.read().held()
     }
@@ -218,10 +250,19 @@ impl Pair {
             News::Replaced => return Err(Doubt::Replaced),
         }
         // In this order: what is loaded meanwhile is found.
-        let loading = self.unloaded() > 0;
-        match self.index.read().lookup(key) {
-            Lookup::Unknown if loading => Err(Doubt::Final(Miss::Loading)),
-            found => Ok(found),
+        let loading = self.is_loading();
+        let found = self.index.read().lookup(key);
+        match found {
+            Found::Here(Lookup::Unknown) if loading => Err(Doubt::Final(Miss::Loading)),
+            Found::Here(found) => Ok(found),
+            Found::Below(saved) => match saved.find(key, wait) {
+                Ok(place) => Ok(place.map_or(Lookup::Unknown, |place| place.lookup())),
+                Err(Touch::WouldWait) => Err(Doubt::Final(Miss::WouldWait)),
+                Err(Touch::Refused(why)) => {
+                    self.disown(&why, context);
+                    Err(Doubt::Replaced)
+                }
+            },
         }
     }
 
@@ -259,6 +300,7 @@ impl Pair {
         })?;
         drop(feeding);
         self.ask_for_merge(context);
+        self.ask_for_save(context);
         Ok(News::None)
     }
 
@@ -270,6 +312,7 @@ impl Pair {
             let part = (end - seen).min(self.whole_entries(FEED as u64));
             buffer.resize(part as usize, 0);
             raw::read(&self.idx, seen, &mut buffer, wait)?;
+            self.touch(&buffer, context, wait)?;
             let entries = self.width.entries(&buffer);
             let count = entries.len() as u64;
             let mut index = self.index.write();
@@ -285,47 +328,94 @@ impl Pair {
         Ok(())
     }
 
+    /// Has in memory what the index looks at when these entries are put into it.
+    fn touch(&self, entries: &[u8], context: &Context, wait: Wait) -> Result<(), FillError> {
+        let saved = self.index.read().saved().cloned();
+        let Some(saved) = saved else {
+            return Ok(());
+        };
+        let keys = self.width.entries(entries).map(|entry| entry.key);
+        touch(&saved, keys, wait).map_err(|error| match error {
+            Touch::WouldWait => FillError::WouldWait,
+            Touch::Refused(why) => {
+                self.disown(&why, context);
+                FillError::End
+            }
+        })
+    }
+
     /// Loads the index file, last entries first. Ends early when the store closes.
-    pub(crate) fn load(&self, context: &Context) {
+    pub(crate) fn load(self: &Arc<Self>, context: &Context) {
         if let Err(error) = self.try_load(context) {
             // What is not loaded stays "loading", so that nothing is called absent. The next
             // regular look opens the files anew.
             self.failed.store(true, Ordering::Relaxed);
             tracing::warn!(
-                at = self.unloaded(),
+                progress = self.progress(),
                 "an index file cannot be read: {error:?}"
             );
         }
         context.bump();
+        self.ask_for_save(context);
     }
 
-    fn try_load(&self, context: &Context) -> Result<(), FillError> {
+    fn try_load(self: &Arc<Self>, context: &Context) -> Result<(), FillError> {
         let mut buffer = Vec::new();
         let mut block = self.whole_entries(FIRST_BLOCK);
-        if self.unloaded() == 0 {
-            self.index.write().finish_loading();
-        }
         loop {
-            let end = self.unloaded();
-            if end == 0 || context.is_closing() {
+            let end = self.unloaded.load(Ordering::Acquire);
+            let floor = self.floor.load(Ordering::Acquire);
+            if end == floor {
+                self.finish_loading(context);
                 return Ok(());
             }
-            let start = end.saturating_sub(block);
+            if context.is_closing() {
+                return Ok(());
+            }
+            let start = end.saturating_sub(block).max(floor);
             buffer.resize((end - start) as usize, 0);
             raw::read(&self.idx, start, &mut buffer, Wait::Yes)?;
             let entries = self.width.entries(&buffer);
             context.stats.index_entries.add(entries.len() as u64);
             let sorted = Block::of(entries);
             self.index.write().push_older(sorted);
-            if start == 0 {
-                // Nothing is absent before this, so there is time to make one run of all.
-                self.merge_while(When::Loaded, context);
-                self.index.write().finish_loading();
-            } else {
-                self.merge_while(When::Loading, context);
-            }
+            // Nothing is absent before the end, so there is time to make one run of all.
+            self.merge_while(
+                match start == floor {
+                    true => When::Loaded,
+                    false => When::Loading,
+                },
+                context,
+            );
             self.unloaded.store(start, Ordering::Release);
             block = self.whole_entries((block * 4).min(LAST_BLOCK));
+        }
+    }
+
+    /// Takes what was saved into use, if anything was, now that all is there that is newer. When it turns out to be
+    /// damaged, the rest is loaded as well.
+    fn finish_loading(self: &Arc<Self>, context: &Context) {
+        let saved = self.waiting.lock().take();
+        let runs = self.index.read().runs().to_vec();
+        // Without the lock, as far as a disk has to be waited for.
+        let touched = match &saved {
+            Some(saved) => runs.iter().try_for_each(|run| {
+                let keys = run.iter().map(|(key, _)| key);
+                touch(saved, keys, Wait::Yes)
+            }),
+            None => Ok(()),
+        };
+        let finished = touched.and_then(|()| self.index.write().finish_loading(saved));
+        match finished {
+            Ok(()) => self.loaded.store(true, Ordering::Release),
+            Err(error) => {
+                if let Touch::Refused(why) = error {
+                    self.forget_saved(&why, context);
+                }
+                let covered = self.floor.swap(0, Ordering::AcqRel);
+                self.share.grow(covered / self.width.entry_len() as u64);
+                context.send(Job::Load(Arc::downgrade(self)));
+            }
         }
     }
 
@@ -349,7 +439,7 @@ impl Pair {
 
     fn ask_for_merge(self: &Arc<Self>, context: &Context) {
         // While it is loaded, the loader merges.
-        if self.unloaded() > 0 || self.index.read().merge_wanted(When::Growing).is_none() {
+        if self.is_loading() || self.index.read().merge_wanted(When::Growing).is_none() {
             return;
         }
         if !self.merging.swap(true, Ordering::AcqRel) {
@@ -362,7 +452,8 @@ impl Pair {
         let (Ok(dat), Ok(idx)) = (fs::metadata(paths.dat()), fs::metadata(paths.idx())) else {
             return false;
         };
-        [Inode::of(&dat), Inode::of(&idx)] == self.inodes
+        !self.is_broken()
+            && [Inode::of(&dat), Inode::of(&idx)] == self.inodes
             && self.whole_entries(idx.len()) >= self.seen.load(Ordering::Acquire)
     }
 

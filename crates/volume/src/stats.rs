@@ -2,6 +2,7 @@
 
 use stats::{Counter, Export, Exporter};
 
+use crate::saved::Refused;
 use crate::{Absent, Miss};
 
 /// The numbers of a store.
@@ -45,9 +46,28 @@ pub struct VolumeStats {
     pub reopened: Counter,
     /// Folders listed.
     pub scans: Counter,
+    /// Indexes that were opened as they were saved.
+    pub index_from_saved: Counter,
+    /// Indexes that were read from the start.
+    pub index_from_start: Counter,
+    /// Saved indexes that were thrown away: made of another `.idx`, or of one that is shorter now.
+    pub index_outdated: Counter,
+    /// Saved indexes that were thrown away: damaged, unreadable, or of another version.
+    pub index_damaged: Counter,
+    /// Indexes saved.
+    pub index_saves: Counter,
+    /// Indexes that could not be saved.
+    pub index_save_failures: Counter,
 }
 
 impl VolumeStats {
+    pub(crate) fn refused(&self, why: &Refused) {
+        match why {
+            Refused::Foreign(_) | Refused::Shorter { .. } => self.index_outdated.inc(),
+            _ => self.index_damaged.inc(),
+        }
+    }
+
     pub(crate) fn count(&self, miss: &Miss) {
         let counter = match miss {
             Miss::Absent(Absent::Unknown) => &self.unknown,
@@ -80,6 +100,37 @@ impl Export for VolumeStats {
         for (kind, counter) in misses {
             let labels = [("kind", kind)];
             to.counter("volume_misses", "Needles not found", &labels, counter.get());
+        }
+        let indexes = [
+            (
+                "volume_index_opened",
+                "Indexes opened",
+                [
+                    (("from", "saved"), &self.index_from_saved),
+                    (("from", "start"), &self.index_from_start),
+                ],
+            ),
+            (
+                "volume_index_refused",
+                "Saved indexes thrown away",
+                [
+                    (("reason", "outdated"), &self.index_outdated),
+                    (("reason", "damaged"), &self.index_damaged),
+                ],
+            ),
+            (
+                "volume_index_saves",
+                "Indexes written to be opened the next time",
+                [
+                    (("outcome", "done"), &self.index_saves),
+                    (("outcome", "failed"), &self.index_save_failures),
+                ],
+            ),
+        ];
+        for (name, help, counters) in indexes {
+            for (label, counter) in counters {
+                to.counter(name, help, &[label], counter.get());
+            }
         }
         let plain = [
             ("volume_found", "Needles found", &self.found),

@@ -21,6 +21,7 @@ use crate::context::{Context, Job};
 use crate::files::{Paths, remote_file_system};
 use crate::lent::{Files, Inodes};
 use crate::raw::Wait;
+use crate::saved::{Folder, FolderError, SavedIndexes};
 use crate::scan::{self, Stamp};
 use crate::volume::Volume;
 use crate::{DataDir, Miss, Needle, VerifyRanges, VolumeState, VolumeStats, VolumeSummary};
@@ -43,10 +44,13 @@ pub struct StoreConfig {
     pub scan_interval: Duration,
     /// Threads that load indexes.
     pub loaders: usize,
+    /// Where indexes are saved for the next time, if anywhere.
+    pub saved: Option<SavedIndexes>,
 }
 
 impl StoreConfig {
-    /// The usual limits: 4096 volumes, 8 GiB of indexes (500 million needles), 64 MiB of sums.
+    /// The usual limits: 4096 volumes, 8 GiB of indexes (500 million needles), 64 MiB of sums; no index is
+    /// saved.
     pub fn new(dirs: Vec<DataDir>) -> Self {
         Self {
             dirs,
@@ -56,6 +60,7 @@ impl StoreConfig {
             sums_bytes: 64 << 20,
             scan_interval: Duration::from_secs(5),
             loaders: 2,
+            saved: None,
         }
     }
 }
@@ -74,6 +79,15 @@ pub enum OpenError {
         /// Why.
         #[source]
         error: io::Error,
+    },
+    /// Indexes cannot be saved where they should be.
+    #[error("folder of saved indexes {path}: {error}", path = path.display())]
+    Saved {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: FolderError,
     },
     /// No thread.
     #[error("start a thread: {0}")]
@@ -136,7 +150,18 @@ impl Store {
             }
         }
         let budget = Budget::new(config.max_volumes, config.max_index_bytes);
-        let context = Arc::new(Context::new(config.verify, config.sums_bytes, budget));
+        let folder = config.saved.clone().map(|saved| {
+            let path = saved.dir.clone();
+            let folder = Folder::open(saved, &config.dirs);
+            folder.map_err(|error| OpenError::Saved { path, error })
+        });
+        let context = Context::new(
+            config.verify,
+            config.sums_bytes,
+            budget,
+            folder.transpose()?,
+        );
+        let context = Arc::new(context);
         let shared = Arc::new(Shared {
             scanning: Mutex::new(Scanned {
                 began: None,
@@ -159,6 +184,10 @@ impl Store {
         for _ in 0..shared.config.loaders.max(1) {
             let context = Arc::clone(&shared.context);
             store.spawn("volume-load", move || context.work())?;
+        }
+        if shared.context.folder.is_some() {
+            let context = Arc::clone(&shared.context);
+            store.spawn("volume-save", move || context.work_saves())?;
         }
         Ok(store)
     }
@@ -241,6 +270,12 @@ impl Store {
         self.shared.context.budget.index_bytes()
     }
 
+    /// Bytes of saved indexes that are mapped.
+    pub fn saved_index_bytes(&self) -> u64 {
+        let folder = self.shared.context.folder.as_ref();
+        folder.map_or(0, Folder::mapped)
+    }
+
     /// Bytes of sums of blocks in memory.
     pub fn sums_bytes(&self) -> u64 {
         self.shared.context.sums.held()
@@ -294,7 +329,16 @@ impl Export for Store {
     fn export(&self, to: &mut dyn Exporter) {
         self.stats().export(to);
         let gauges = [
-            ("volume_index_bytes", "Bytes of indexes", self.index_bytes()),
+            (
+                "volume_index_bytes",
+                "Bytes of indexes in memory",
+                self.index_bytes(),
+            ),
+            (
+                "volume_index_saved_bytes",
+                "Bytes of saved indexes mapped",
+                self.saved_index_bytes(),
+            ),
             (
                 "volume_sums_bytes",
                 "Bytes of sums of blocks",

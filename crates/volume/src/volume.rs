@@ -295,7 +295,7 @@ impl Volume {
     /// Whether more of it may be served soon, without anything changing on disk.
     pub(crate) fn is_loading(&self) -> bool {
         match &*self.state.read() {
-            State::Serving(pair) => pair.unloaded() > 0,
+            State::Serving(pair) => pair.is_loading(),
             State::Declined(_) => !self.was_looked_at(),
         }
     }
@@ -322,10 +322,10 @@ impl Volume {
             dir: self.paths.dir().to_owned(),
             state: match &state {
                 State::Declined(reason) => VolumeState::Declined(reason.clone()),
-                State::Serving(pair) => match pair.unloaded() {
-                    0 => VolumeState::Serving,
-                    left => VolumeState::Loading {
-                        progress: 1.0 - left as f64 / pair.to_load().max(1) as f64,
+                State::Serving(pair) => match pair.is_loading() {
+                    false => VolumeState::Serving,
+                    true => VolumeState::Loading {
+                        progress: pair.progress(),
                     },
                 },
             },

@@ -29,6 +29,9 @@ struct Column<'a> {
 pub(crate) fn render(run: &Value) -> String {
     let columns: Vec<Column> = list(&run["variants"]).map(Column::of).collect();
     let rows: Vec<&Value> = list(&run["rows"]).collect();
+    if let Some(about) = run["about"].as_str() {
+        return curves_alone(about, run, &rows, &columns);
+    }
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -48,7 +51,7 @@ pub(crate) fn render(run: &Value) -> String {
         bars::card(&mut out, row, &columns);
     }
     out += "</div>\n";
-    scale::section(&mut out, &rows, &columns);
+    scale::section(&mut out, scale::OF_A_MOUNT, &rows, &columns);
     let drawn = rows
         .iter()
         .filter(|row| !members(&row["distribution"]).is_empty());
@@ -66,6 +69,21 @@ pub(crate) fn render(run: &Value) -> String {
         out += "</div>\n";
     }
     out += METHOD;
+    out += "</body></html>\n";
+    out
+}
+
+/// The page of a run that is no comparison of mounts and says itself what its curves are.
+fn curves_alone(about: &str, run: &Value, rows: &[&Value], columns: &[Column]) -> String {
+    let title = escape(run["title"].as_str().unwrap_or("Riptide"));
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>{title}</title>\n<style>{}</style></head><body>\n<h1>{title}</h1>\n",
+        style::CSS
+    );
+    facts(&mut out, run);
+    scale::section(&mut out, about, rows, columns);
     out += "</body></html>\n";
     out
 }
@@ -273,6 +291,22 @@ mod tests {
     fn names_cannot_break_the_page() {
         let page = render(&run());
         assert!(page.contains("2 × &lt;fast&gt; &amp; good"));
+    }
+
+    #[test]
+    fn curves_can_stand_alone_with_their_own_words() {
+        let mut run = run();
+        run["title"] = "Indexes".into();
+        run["about"] = "What a look-up costs.".into();
+        run["rows"] = json!([
+            {"curve": "find", "known": 10.0, "samples": {"riptide": [1.0]}},
+            {"curve": "find", "known": 1000.0, "samples": {"riptide": [1.1]}},
+        ]);
+        let page = render(&run);
+        assert!(is_balanced(&page), "{page}");
+        assert!(page.contains("<h1>Indexes</h1>") && page.contains("What a look-up costs."));
+        assert_eq!(page.matches("<svg").count(), 1);
+        assert!(!page.contains("stock mount"), "{page}");
     }
 
     #[test]

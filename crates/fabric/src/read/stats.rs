@@ -20,6 +20,10 @@ pub struct FabricStats {
     pub abandoned: Counter,
     /// Answers whose bytes have another checksum.
     pub corrupt: Counter,
+    /// Exchanges for several needles that nobody waited for yet.
+    pub together: Counter,
+    /// Needles that came with them.
+    pub together_needles: Counter,
     /// Reads that had to go another way, or failed for want of one.
     missed: [Counter; KINDS],
 }
@@ -106,6 +110,16 @@ impl Export for FabricStats {
                 "fabric_abandoned",
                 "Questions that nobody waited for any more.",
                 &self.abandoned,
+            ),
+            (
+                "fabric_together",
+                "Exchanges for several needles, ahead of their readers.",
+                &self.together,
+            ),
+            (
+                "fabric_together_needles",
+                "Needles that came with them.",
+                &self.together_needles,
             ),
             (
                 "fabric_corrupt",

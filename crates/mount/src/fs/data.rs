@@ -19,6 +19,7 @@ use crate::files::File;
 use crate::remote::RemoteError;
 use crate::streaming::Pass;
 use crate::tree::{Content, Place};
+use crate::walk::small_chunk;
 
 use super::Mount;
 
@@ -431,10 +432,22 @@ impl Mount {
             inline(&entry.content, offset, len, reply);
             return Ok(len);
         }
+        if len as u64 == entry.size && small_chunk(entry).is_some() {
+            // First, so that other threads fetch while this one does.
+            self.look_ahead(file.node);
+        }
         let view = self.view(ctx, content, file.node)?;
         self.reader
             .read(ctx, &view, &file.stream, offset, len, &mut Reply(reply))?;
         Ok(len)
+    }
+
+    /// A small file is read whole: has the next ones fetched where that is the habit.
+    fn look_ahead(&self, node: NodeId) {
+        let next = self.walks.read(&self.core.tree.read(), node);
+        if !next.is_empty() {
+            self.reader.fetch_small(next);
+        }
     }
 
     /// The chunks of this version sorted out; made once, whoever comes first.

@@ -19,6 +19,13 @@ pub static NEEDLES: Section = Section {
         Flag::folder("dir.idx")
             .help("The folder of index files, where the volume server has a -dir.idx.")
             .ours(),
+        Flag::folder("index-dir")
+            .help("A folder of the sidecar's own, on a local disk, where it saves the indexes of volumes: the next start reads them there and takes no memory for them. Nothing is saved when empty.")
+            .ours(),
+        Flag::text("index-dir-limit")
+            .default("16GiB")
+            .help("Most bytes in -index-dir, such as 4GiB; a needle takes about ten.")
+            .ours(),
         Flag::one_of("verify-ranges", &["always", "cached", "never"])
             .default("cached")
             .help("When a part of a needle is checked against the checksum of all of it: always, when the rest is in memory anyway, or never, as the volume server does it. The whole of a needle is always checked.")

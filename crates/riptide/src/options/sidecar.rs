@@ -33,6 +33,8 @@ pub fn sidecar_config(values: &Values) -> Result<Config, FlagError> {
         volume_servers: addresses("volume-server", values)?,
         dirs: values.os_list("dir").iter().map(Into::into).collect(),
         idx_dir: values.path("dir.idx"),
+        index_dir: values.path("index-dir"),
+        index_dir_limit: index_dir_limit(values.text("index-dir-limit")?)?,
         filers: addresses("filer", values)?,
         verify_ranges: match values.text("verify-ranges")? {
             "always" => VerifyRanges::Always,
@@ -140,6 +142,10 @@ fn memory_limit(text: &str) -> Result<u64, FlagError> {
     Ok(bytes)
 }
 
+fn index_dir_limit(text: &str) -> Result<u64, FlagError> {
+    parse_bytes(text).map_err(|expected| FlagError::bad("index-dir-limit", text, expected))
+}
+
 fn addresses(name: &'static str, values: &Values) -> Result<Vec<ServerAddress>, FlagError> {
     let mut all: Vec<ServerAddress> = Vec::new();
     for text in values.list(name)? {
@@ -189,6 +195,7 @@ mod tests {
         assert_eq!(config.transports.to_string(), "shm,tcp");
         assert_eq!(config.verify_ranges, VerifyRanges::Cached);
         assert!(config.dirs.is_empty() && config.filers.is_empty());
+        assert_eq!((config.index_dir, config.index_dir_limit), (None, 16 << 30));
     }
 
     #[test]
@@ -210,6 +217,9 @@ mod tests {
         let config = parse("sidecar --port 9000 --enable-rdma --debug -dir=/x").unwrap();
         assert_eq!((config.port, config.fabric_port), (9000, 19000));
         assert!(config.transports.rdma);
+        let config = parse("sidecar -dir=/x -index-dir /y -index-dir-limit=1G").unwrap();
+        let (dir, limit) = (config.index_dir.unwrap(), config.index_dir_limit);
+        assert_eq!((dir.to_str(), limit), (Some("/y"), 1 << 30));
         let config = parse("-v=3 sidecar -enable-rdma=false -dir=/x -port=0").unwrap();
         assert_eq!((config.port, config.fabric_port), (0, 0));
         assert!(!config.transports.rdma);
@@ -276,6 +286,10 @@ mod tests {
             (
                 "-dir=/x -memory-limit=lots",
                 "flag -memory-limit: \"lots\" is not allowed: expected a number of bytes, such as 512MiB or 1G",
+            ),
+            (
+                "-dir=/x -index-dir-limit=all",
+                "flag -index-dir-limit: \"all\" is not allowed: expected a number of bytes, such as 512MiB or 1G",
             ),
             (
                 "-dir=/x -max-clients=0",

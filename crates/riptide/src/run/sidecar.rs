@@ -25,7 +25,7 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
         .context("starting the runtime")?;
     let mut signals = Signals::install(runtime.handle()).context("catching signals")?;
     runtime.block_on(async {
-        let open = sidecar::shelf::opener(config.verify_ranges);
+        let open = sidecar::shelf::opener(&config)?;
         let daemon = Daemon::start(config, security, open).await?;
         let told = format!("serving needles on {}", daemon.address());
         tracing::info!("{told}");

@@ -4,7 +4,7 @@ use super::Packed;
 
 /// Keys in ascending order, each once, and what each has.
 #[derive(Debug, Default)]
-pub(super) struct Run {
+pub(crate) struct Run {
     keys: Vec<u64>,
     places: Vec<Packed>,
 }
@@ -29,11 +29,11 @@ impl Run {
         run
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Packed)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Packed)> + '_ {
         self.keys.iter().copied().zip(self.places.iter().copied())
     }
 

@@ -11,8 +11,12 @@ use super::curves::Axis;
 use super::style::escape;
 use super::{Column, legend, numbers};
 
-/// Adds a card for each curve that the rows make, if there are any.
-pub(super) fn section(out: &mut String, rows: &[&Value], columns: &[Column]) {
+/// What the curves of a mount are.
+pub(super) const OF_A_MOUNT: &str = "The median of an operation after more and more entries were looked at through the \
+    mount. A curve that stays level says that what a mount knows costs nothing.";
+
+/// Adds a card for each curve that the rows make, if there are any; `about` says what they are.
+pub(super) fn section(out: &mut String, about: &str, rows: &[&Value], columns: &[Column]) {
     let mut curves: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for row in rows {
         if let Some(curve) = row["curve"].as_str() {
@@ -22,10 +26,7 @@ pub(super) fn section(out: &mut String, rows: &[&Value], columns: &[Column]) {
     if curves.is_empty() {
         return;
     }
-    out.push_str(
-        "<h2>Cost against scale</h2>\n<p>The median of an operation after more and more entries were \
-         looked at through the mount. A curve that stays level says that what a mount knows costs nothing.</p>\n",
-    );
+    let _ = writeln!(out, "<h2>Cost against scale</h2>\n<p>{}</p>", escape(about));
     legend(out, columns);
     out.push_str("<div class=\"grid\">\n");
     for (curve, rows) in curves {
@@ -120,7 +121,8 @@ mod tests {
         let row = |known: f64, us: f64| json!({"curve": "GETATTR", "known": known, "samples": {"riptide": [us]}});
         let rows = [row(20_000.0, 10.0), row(200.0, 5.0)];
         let mut out = String::new();
-        section(&mut out, &rows.each_ref(), &[Column::of(&variant)]);
+        section(&mut out, "a < b", &rows.each_ref(), &[Column::of(&variant)]);
+        assert!(out.contains("<p>a &lt; b</p>"), "{out}");
         assert_eq!(out.matches("<polyline").count(), 1);
         assert!(out.contains("points=\"46,145 520,38 \""), "{out}");
         assert!(
@@ -133,7 +135,7 @@ mod tests {
     fn rows_that_are_no_points_make_no_section() {
         let row = json!({"title": "t", "curve": null});
         let mut out = String::new();
-        section(&mut out, &[&row], &[]);
+        section(&mut out, "", &[&row], &[]);
         assert!(out.is_empty());
     }
 }

@@ -21,7 +21,7 @@ use crate::client::{Config, Policy};
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
 use crate::memory::{Arena, ArenaConfig};
 use crate::peers::{Here, Peers};
-use crate::wire::{Answer, Extent, INLINE, Item, MAX_ITEMS, MAX_READ, Place, Status, Welcome};
+use crate::wire::{Answer, Extent, INLINE, Item, MAX_READ, Place, Status, Welcome};
 use crate::{FabricConfig, FabricRoute, Locate, LocateError, Location};
 
 /// A route over some sidecars that all stand beside the one volume server.
@@ -228,7 +228,7 @@ impl Dial for Operator {
             near,
             ask,
             queue,
-            open: None,
+            open: VecDeque::new(),
             region: self.region.then_some(0),
         }))
     }
@@ -406,7 +406,8 @@ struct DoubleLane {
     near: UnixStream,
     ask: Sender<Item>,
     queue: Arc<Queue>,
-    open: Option<Item>,
+    /// What was asked and not answered, with its number.
+    open: VecDeque<(u16, Item)>,
     region: Option<u16>,
 }
 
@@ -425,16 +426,17 @@ impl Lane for DoubleLane {
 
     fn limits(&self) -> Welcome {
         Welcome {
-            max_items: MAX_ITEMS as u16,
+            max_items: 8,
             max_read: MAX_READ,
         }
     }
 
     fn start(&mut self, _: u64, items: &[Item]) -> Result<(), Broken> {
-        assert!(self.open.is_none(), "one exchange at a time");
-        self.open = Some(items[0]);
+        assert!(self.open.is_empty(), "one exchange at a time");
+        self.open = (0..).zip(items.iter().copied()).collect();
         let gone = |_| Broken::Gone("it hung up".to_owned());
-        self.ask.send(items[0]).map_err(gone)
+        let mut items = items.iter();
+        items.try_for_each(|item| self.ask.send(*item).map_err(gone))
     }
 
     fn advance(&mut self, inbox: &mut dyn Inbox) -> Result<bool, Broken> {
@@ -442,12 +444,13 @@ impl Lane for DoubleLane {
             Ok(1) => {}
             Ok(_) => return Err(Broken::Gone("it hung up".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(self.open.is_none());
+                return Ok(self.open.is_empty());
             }
             Err(error) => return Err(error.into()),
         }
-        let (answer, bytes) = self.queue.0.lock().unwrap().pop_front().unwrap();
-        let item = self.open.take().unwrap();
+        let (mut answer, bytes) = self.queue.0.lock().unwrap().pop_front().unwrap();
+        let (number, item) = self.open.pop_front().unwrap();
+        answer.item = number;
         // SAFETY: it answers the item that was sent on this lane, and the server has done with it.
         let answered = unsafe { Answered::new(answer, item.place) };
         // In two steps, as bytes come from a socket.
@@ -460,11 +463,11 @@ impl Lane for DoubleLane {
             }
         }
         inbox.done(&answered);
-        Ok(true)
+        Ok(self.open.is_empty())
     }
 
     fn close(self: Box<Self>) -> Option<Retiring> {
-        let place = self.open.map(|item| item.place);
+        let place = self.open.front().map(|(_, item)| item.place);
         match place {
             Some(Place::Region { .. }) => {
                 let near = self.near.into();
