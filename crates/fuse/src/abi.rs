@@ -22,7 +22,7 @@ pub(crate) use flags::open_reply;
 pub use opcode::Opcode;
 pub(crate) use replies::{
     Attr, AttrOut, BackingMap, CopyFileRangeOut, Dirent, EntryOut, GetxattrOut, InitOut, LkOut,
-    LseekOut, NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, OpenOut, OutHeader,
+    LseekOut, NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, NotifyPruneOut, OpenOut, OutHeader,
     StatfsOut, WriteOut,
 };
 pub(crate) use requests::{
@@ -84,6 +84,7 @@ pub(crate) mod notify {
     pub(crate) const INVAL_ENTRY: i32 = 3;
     pub(crate) const DELETE: i32 = 6;
     pub(crate) const INC_EPOCH: i32 = 8;
+    pub(crate) const PRUNE: i32 = 9;
 
     /// In `NotifyInvalEntryOut::flags`: let the name expire, keep its dentry.
     pub(crate) const EXPIRE_ONLY: u32 = 1 << 0;

@@ -30,6 +30,7 @@ use writer::Writer;
 
 use crate::changed::Changed;
 use crate::claims::Claims;
+use crate::compare::Compare;
 use crate::config::MountConfig;
 use crate::fast::Fast;
 use crate::files::Files as OpenFiles;
@@ -37,6 +38,7 @@ use crate::follow::Follower;
 use crate::gate::{Gate, Turn, Turns};
 use crate::handles::Handles;
 use crate::invalidate::Invalidator;
+use crate::keeper::Keeper;
 use crate::list::DirHandle;
 use crate::locks::Locks;
 use crate::remote::Remote;
@@ -98,9 +100,15 @@ impl Mount {
         let invalidator = Invalidator::start(&stats)?;
         let runtime = tokio::runtime::Handle::current();
         let core = Arc::new(Core {
-            tree: RwLock::new(Tree::new(path, Arc::new(root), config.dir_max_entries)),
+            tree: RwLock::new(Tree::new(
+                path,
+                Arc::new(root),
+                config.dir_max_entries,
+                config.account.clone(),
+            )),
             remote: Remote::new(filer, runtime),
             invalidator,
+            keeper: Keeper::new(config.account.clone()),
             stats,
             signature: signature(),
             root: Mutex::new(config.root),
@@ -108,6 +116,7 @@ impl Mount {
             fast: whole.map(|files| Arc::new(Fast::new(files, config.keep_decrypted))),
             changed: Changed::default(),
             gate: Gate::default(),
+            compare: Compare::default(),
             amending: Turns::default(),
             links: Turn::default(),
             locks: Locks::new(),
@@ -116,6 +125,7 @@ impl Mount {
             waiting: Mutex::default(),
             config,
         });
+        Keeper::start(&core)?;
         let quota = quota::Quota::new(core.config.quota_bytes);
         let follower = Follower::start(Arc::clone(&core), since_ns);
         Ok(Self {
@@ -132,6 +142,11 @@ impl Mount {
     /// Whether the stream of events is whole, so that the kernel's caches are true.
     pub fn is_trusted(&self) -> bool {
         self.core.stats.is_trusted()
+    }
+
+    /// Drops names and inodes until they take no more memory than they may now; does not wait for it.
+    pub fn fit(&self) {
+        self.core.keeper.ring();
     }
 
     /// Files and directories that are open.
@@ -151,6 +166,7 @@ impl Mount {
         self.core.save_all_times();
         self.core.files.writer().close();
         self.follower.stop();
+        self.core.keeper.close();
         self.core.invalidator.close();
         if let Some(fast) = &self.core.fast {
             fast.files.close();

@@ -174,6 +174,27 @@ impl Entry {
         remote && self.size > 0 && self.chunks.is_empty() && self.content.is_empty()
     }
 
+    /// Bytes of memory that it takes, as nearly as can be told from outside an allocator.
+    pub fn weight(&self) -> usize {
+        let text = |len: usize| if len == 0 { 0 } else { len + ALLOCATED };
+        let xattrs = self.xattrs.iter();
+        let xattrs = xattrs.map(|(name, value)| XATTR + text(name.len()) + text(value.len()));
+        let chunk = |chunk: &Chunk| {
+            let key = usize::from(chunk.cipher_key.is_some()) * (32 + ALLOCATED);
+            size_of::<Chunk>() + text(chunk.e_tag.len()) + key
+        };
+        let chunks: usize = self.chunks.iter().map(chunk).sum();
+        let group = self.hard_link_id.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>()
+            + text(self.name.len())
+            + text(self.symlink_target.len())
+            + text(self.mime.len())
+            + text(self.content.len())
+            + text(group)
+            + text(chunks)
+            + xattrs.sum::<usize>()
+    }
+
     /// Reading both gives the same bytes, as far as the entries tell.
     pub fn same_content(&self, other: &Self) -> bool {
         let same_source = !self.is_remote_only() || self.remote == other.remote;
@@ -244,6 +265,11 @@ pub enum EntryError {
         source: ChunkError,
     },
 }
+
+/// What an allocation takes beside its bytes, roundings included.
+const ALLOCATED: usize = 16;
+/// An extended attribute's place in its map.
+const XATTR: usize = 96;
 
 /// Extended attributes are kept under this prefix among other things a filer knows.
 const XATTR_PREFIX: &str = "xattr-";

@@ -18,6 +18,7 @@ impl FileSystem for Mount {
         if let Some(fast) = &self.core.fast {
             fast.attach(notifier.clone(), agreed);
         }
+        self.core.keeper.attach(notifier.clone(), agreed.minor);
         self.core.invalidator.attach(notifier);
     }
 

@@ -97,7 +97,10 @@ impl fmt::Display for Warning {
 
 /// The values of all flags of a subcommand, given or not.
 #[derive(Debug)]
-pub struct Values(BTreeMap<&'static str, Value>);
+pub struct Values {
+    all: BTreeMap<&'static str, Value>,
+    given: BTreeSet<&'static str>,
+}
 
 impl Values {
     /// Gives each flag of `sections` its last value in `given`, a list all of them, else its
@@ -119,14 +122,22 @@ impl Values {
                 }
             }
         }
-        Ok(Self(values))
+        Ok(Self {
+            all: values,
+            given: seen,
+        })
+    }
+
+    /// Whether the flag was given, be it with its default.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
     }
 
     /// A warning for each flag that differs from its default and has no effect.
     pub fn warnings(&self, sections: &[&'static Section]) -> Vec<Warning> {
         let mut warnings = Vec::new();
         for flag in flags(sections) {
-            let Some(value) = self.0.get(flag.name) else {
+            let Some(value) = self.all.get(flag.name) else {
                 continue;
             };
             if *value == Value::default_of(flag) {
@@ -149,12 +160,12 @@ impl Values {
 
     /// A switch.
     pub fn switch(&self, name: &str) -> bool {
-        matches!(self.0.get(name), Some(Value::Bool(true)))
+        matches!(self.all.get(name), Some(Value::Bool(true)))
     }
 
     /// A whole number, within the range its flag allows.
     pub fn int(&self, name: &str) -> i64 {
-        match self.0.get(name) {
+        match self.all.get(name) {
             Some(Value::Int(value)) => *value,
             _ => 0,
         }
@@ -172,7 +183,7 @@ impl Values {
 
     /// A span of time.
     pub fn duration(&self, name: &str) -> Duration {
-        match self.0.get(name) {
+        match self.all.get(name) {
             Some(Value::Duration(value)) => *value,
             _ => Duration::ZERO,
         }
@@ -180,7 +191,7 @@ impl Values {
 
     /// A text as it was given.
     pub fn os(&self, name: &str) -> &OsStr {
-        match self.0.get(name) {
+        match self.all.get(name) {
             Some(Value::Text(value)) => value,
             _ => OsStr::new(""),
         }
@@ -206,7 +217,7 @@ impl Values {
 
     /// The members of a list as they were given.
     pub fn os_list(&self, name: &str) -> &[OsString] {
-        match self.0.get(name) {
+        match self.all.get(name) {
             Some(Value::List(values)) => values,
             _ => &[],
         }
