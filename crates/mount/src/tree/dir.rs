@@ -190,9 +190,18 @@ impl Dir {
     /// Drops what only the cache holds: names without a node, and the claim to know all. Gives what
     /// it dropped: freeing much takes its time, which not everybody has.
     pub(crate) fn evict(&mut self) -> Vec<(Arc<str>, Child)> {
+        self.evict_unless(|_| true)
+    }
+
+    /// The same with names whose node is not among those that `are_there`.
+    pub(crate) fn evict_unless(
+        &mut self,
+        are_there: impl Fn(&NodeId) -> bool,
+    ) -> Vec<(Arc<str>, Child)> {
         self.complete = false;
         self.misses = 0;
-        let unused = |_: &Arc<str>, child: &mut Child| child.node.is_none();
+        let unused =
+            |_: &Arc<str>, child: &mut Child| !child.node.as_ref().is_some_and(&are_there);
         self.children.extract_if(.., unused).collect()
     }
 }

@@ -61,9 +61,13 @@ impl Tree {
                 _ => None,
             };
             let mut is_leaf = id != NodeId::ROOT;
-            if let Some(dir) = &mut node.dir {
-                let dropped = dir.evict();
+            if let Some(mut dir) = node.dir.take() {
+                // A name may have a node that has become another name's, and is gone since.
+                let dropped = dir.evict_unless(|node| self.nodes.contains_key(node));
                 is_leaf &= dir.children.is_empty();
+                if let Some(node) = self.nodes.get_mut(&id) {
+                    node.dir = Some(dir);
+                }
                 for (name, child) in &dropped {
                     self.unlink_name(child, id, name);
                 }

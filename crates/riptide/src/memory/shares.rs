@@ -69,7 +69,7 @@ pub(super) fn wants(options: &MountOptions, room: u64) -> [Want; 7] {
         want("-fuse.maxThreads", threads * THREAD, THREADS_LEAST * THREAD),
         want("-rdma.shortCircuitIndexMB", index, INDEX_LEAST + SUMS),
         // By name it is no flag: it gets whatever is left as well.
-        want("names and inodes", room / 4, METADATA_LEAST),
+        want("names and inodes", (room / 4).max(METADATA_LEAST), METADATA_LEAST),
     ]
 }
 
