@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use e2e::{Mount, Scene, needs_fuse};
+use e2e::{Mount, Scene, needs_fuse, noise, text};
 use rustix::fs::{XattrFlags, setxattr};
 
 /// By when the other mount has seen a change, on a machine that runs other tests as well.
@@ -140,21 +140,44 @@ fn a_mode_changed_while_the_file_is_written_elsewhere_stays() {
 }
 
 #[test]
-fn names_made_at_the_same_moment_are_both_counted() {
+fn without_others_the_filer_refuses_nothing() {
     needs_fuse!();
     let scene = Scene::start();
-    let (a, b) = (scene.mount_at("a", &[]), scene.mount_at("b", &[]));
-    fs::write(a.path("/file"), "bytes").unwrap();
-    until(|| b.path("/file").exists());
-    let link = |mark: &'static str| {
-        move |path: &Path, round: u32| {
-            fs::hard_link(path, path.with_file_name(format!("{mark}{round}"))).unwrap();
+    let mount = scene.mount(&["-atime=relative"]);
+    let path = |name: &str| mount.path(name);
+    fs::create_dir(path("/dir")).unwrap();
+    let mut file = File::create(path("/dir/file")).unwrap();
+    for round in 1..=5 {
+        // Chunks, chunks that are compressed, attributes of a file that is open.
+        file.write_all(&noise(u64::from(round), 3 << 20)).unwrap();
+        file.write_all(&text(u64::from(round), 3 << 20)).unwrap();
+        file.sync_all().unwrap();
+        chmod(&path("/dir/file"), round);
+        xattr(&path("/dir/file"), round);
+        file.set_times(FileTimes::new().set_modified(time(round)))
+            .unwrap();
+    }
+    drop(file);
+    fs::write(path("/dir/small"), "a few bytes").unwrap();
+    std::os::unix::fs::symlink("file", path("/dir/link")).unwrap();
+    fs::hard_link(path("/dir/file"), path("/dir/other")).unwrap();
+    fs::rename(path("/dir/small"), path("/dir/moved")).unwrap();
+    for round in 6..=8 {
+        for name in ["/dir", "/dir/file", "/dir/other", "/dir/moved"] {
+            chmod(&path(name), round);
+            xattr(&path(name), round);
+            utimens(&path(name), round);
+            fs::read(path("/dir/moved")).unwrap();
         }
-    };
-    race("/file", (&a, &b), link("a"), link("b"), |round| {
-        let entry = scene.craft().lookup("/file").unwrap();
-        assert_eq!(entry.hard_link_counter as u32, 1 + 2 * round);
-    });
+        std::os::unix::fs::lchown(path("/dir/link"), Some(round), None).unwrap();
+    }
+    fs::remove_file(path("/dir/other")).unwrap();
+    chmod(&path("/dir/file"), 9);
+    fs::hard_link(path("/dir/moved"), path("/dir/again")).unwrap();
+    fs::hard_link(path("/dir/again"), path("/dir/and again")).unwrap();
+    assert_eq!(fs::metadata(path("/dir/moved")).unwrap().nlink(), 3);
+    assert_eq!(stored(&scene, "/dir/file").0, mode(9));
+    assert_eq!(mount.stat("entry_conflicts"), 0.0);
 }
 
 fn until(holds: impl Fn() -> bool) {
