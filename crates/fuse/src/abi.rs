@@ -22,8 +22,8 @@ pub(crate) use flags::open_reply;
 pub use opcode::Opcode;
 pub(crate) use replies::{
     Attr, AttrOut, BackingMap, CopyFileRangeOut, Dirent, EntryOut, GetxattrOut, InitOut, LkOut,
-    LseekOut, NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, NotifyPruneOut, OpenOut, OutHeader,
-    StatfsOut, WriteOut,
+    LseekOut, NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, NotifyPruneOut, OpenOut,
+    OutHeader, StatfsOut, WriteOut,
 };
 pub(crate) use requests::{
     AccessIn, BatchForgetIn, CopyFileRangeIn, CreateIn, FallocateIn, FlushIn, ForgetIn, ForgetOne,

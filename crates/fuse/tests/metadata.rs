@@ -229,7 +229,11 @@ fn pruned_inodes_are_forgotten_unless_they_are_open() {
     }
     let mut file = std::fs::File::open(mounted.path("open")).unwrap();
     assert_eq!(mounted.fs.lookups_held(), 3001);
-    let nodes: Vec<NodeId> = idle.iter().chain([&open]).map(|node| NodeId(*node)).collect();
+    let nodes: Vec<NodeId> = idle
+        .iter()
+        .chain([&open])
+        .map(|node| NodeId(*node))
+        .collect();
     mounted.session.notifier().prune(&nodes).unwrap();
     eventually("what is not open is forgotten", || {
         mounted.fs.lookups_held() == 1

@@ -157,7 +157,12 @@ impl Export for Ledger {
             let labels = [("holder", holder.name())];
             let (held, limit) = (account.held(), account.limit());
             to.gauge("memory_held_bytes", "Bytes held.", &labels, held as f64);
-            to.gauge("memory_limit_bytes", "Bytes that may be held now.", &labels, limit as f64);
+            to.gauge(
+                "memory_limit_bytes",
+                "Bytes that may be held now.",
+                &labels,
+                limit as f64,
+            );
             let help = "Times something was refused for want of memory.";
             to.counter("memory_refused", help, &labels, account.refused());
             let help = "Times somebody waited for memory.";

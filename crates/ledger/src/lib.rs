@@ -4,7 +4,7 @@
 //! fetched bytes, written bytes, the fabric's memory, names and inodes, indexes of volumes. Three
 //! things keep the sum below the ceiling:
 //!
-//! - The [`plan`] divides the ceiling into shares when the mount starts. Flags that ask for more
+//! - The [`plan()`] divides the ceiling into shares when the mount starts. Flags that ask for more
 //!   than there is are an error there, defaults are scaled down. What the accounts do not know
 //!   (the program itself, its threads, what the allocator cannot give back) has a part of its own.
 //! - [`Account::try_take`] refuses what would exceed the account's limit or the ceiling. Who is

@@ -51,10 +51,7 @@ impl Machine {
                 continue;
             };
             let (mounts, version): (&[&str], _) = match controllers {
-                "" => (
-                    &["sys/fs/cgroup", "sys/fs/cgroup/unified"],
-                    Version::Two,
-                ),
+                "" => (&["sys/fs/cgroup", "sys/fs/cgroup/unified"], Version::Two),
                 _ if controllers.split(',').any(|one| one == "memory") => {
                     (&["sys/fs/cgroup/memory"], Version::One)
                 }
@@ -92,7 +89,10 @@ impl Machine {
         let status = fs::read_to_string(self.root.join("proc/self/status")).unwrap_or_default();
         let resident = field(&status, "VmRSS:").unwrap_or(0) << 10;
         let used = |group: &Group| u128::from(group.used) * 1024 / u128::from(group.max.max(1));
-        let groups = self.groups.iter().filter_map(|place| Some((place, place.look()?)));
+        let groups = self
+            .groups
+            .iter()
+            .filter_map(|place| Some((place, place.look()?)));
         let tightest = groups.max_by_key(|(_, group)| used(group));
         let own = tightest.and_then(|(place, _)| stalled(&place.dir.join("memory.pressure")));
         let machine = || stalled(&self.root.join("proc/pressure/memory"));
@@ -159,7 +159,9 @@ fn field(text: &str, name: &str) -> Option<u64> {
 fn stalled(file: &Path) -> Option<f32> {
     let text = fs::read_to_string(file).ok()?;
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
-    let average = some.split(' ').find_map(|word| word.strip_prefix("avg10="))?;
+    let average = some
+        .split(' ')
+        .find_map(|word| word.strip_prefix("avg10="))?;
     average.parse().ok()
 }
 
@@ -185,7 +187,10 @@ mod tests {
         let (_dir, machine) = machine(&[
             MEMINFO,
             ("proc/self/status", "Name:\tx\nVmRSS:\t    100 kB\n"),
-            ("proc/pressure/memory", "some avg10=12.50 avg60=0.00 total=1\n"),
+            (
+                "proc/pressure/memory",
+                "some avg10=12.50 avg60=0.00 total=1\n",
+            ),
         ]);
         assert_eq!(machine.memory(), Some(2 << 20));
         let look = machine.look();
@@ -200,9 +205,18 @@ mod tests {
             ("proc/self/cgroup", "0::/a/b\n"),
             ("sys/fs/cgroup/a/memory.max", "1000000\n"),
             ("sys/fs/cgroup/a/memory.current", "900000\n"),
-            ("sys/fs/cgroup/a/memory.stat", "anon 5\ninactive_file 100000\n"),
-            ("sys/fs/cgroup/a/memory.events", "low 0\nhigh 9\nmax 7\noom 2\noom_kill 1\n"),
-            ("sys/fs/cgroup/a/memory.pressure", "some avg10=1.00 avg60=0\n"),
+            (
+                "sys/fs/cgroup/a/memory.stat",
+                "anon 5\ninactive_file 100000\n",
+            ),
+            (
+                "sys/fs/cgroup/a/memory.events",
+                "low 0\nhigh 9\nmax 7\noom 2\noom_kill 1\n",
+            ),
+            (
+                "sys/fs/cgroup/a/memory.pressure",
+                "some avg10=1.00 avg60=0\n",
+            ),
             ("sys/fs/cgroup/a/b/memory.max", "max\n"),
         ]);
         assert_eq!(machine.memory(), Some(1_000_000));
@@ -223,8 +237,14 @@ mod tests {
             ("proc/self/cgroup", "5:cpu:/x\n4:memory:/host/only\n0::/\n"),
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "500000\n"),
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "300000\n"),
-            ("sys/fs/cgroup/memory/memory.stat", "total_inactive_file 50000\n"),
-            ("sys/fs/cgroup/memory/memory.oom_control", "under_oom 0\noom_kill 4\n"),
+            (
+                "sys/fs/cgroup/memory/memory.stat",
+                "total_inactive_file 50000\n",
+            ),
+            (
+                "sys/fs/cgroup/memory/memory.oom_control",
+                "under_oom 0\noom_kill 4\n",
+            ),
         ]);
         assert_eq!(machine.memory(), Some(500_000));
         let group = machine.look().group.unwrap();
@@ -236,7 +256,10 @@ mod tests {
         let (_dir, machine) = machine(&[
             MEMINFO,
             ("proc/self/cgroup", "4:memory:/\n"),
-            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            (
+                "sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "9223372036854771712\n",
+            ),
         ]);
         assert_eq!(machine.memory(), Some(2 << 20));
     }

@@ -139,7 +139,10 @@ mod tests {
         let wants = [want("-a", 256, 16, true), want("-b", 256, 16, false)];
         let error = plan(256 * MIB, 64 * MIB, &wants).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("-memoryLimitMB=256") && text.contains("-a (256 MiB)"), "{text}");
+        assert!(
+            text.contains("-memoryLimitMB=256") && text.contains("-a (256 MiB)"),
+            "{text}"
+        );
         assert!(!text.contains("-b"), "{text}");
         assert!(plan(error.needed, 64 * MIB, &wants).is_ok());
         assert!(plan(error.needed - 2 * MIB, 64 * MIB, &wants).is_err());

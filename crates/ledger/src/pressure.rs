@@ -59,7 +59,9 @@ impl Pressure {
     /// The level after one more look, with `used` bytes of `ceiling` in use.
     pub fn step(&mut self, used: usize, ceiling: usize, look: &Look) -> u8 {
         let oom = look.group.map(|group| group.oom);
-        let failed = self.oom.is_some_and(|before| oom.is_some_and(|now| now > before));
+        let failed = self
+            .oom
+            .is_some_and(|before| oom.is_some_and(|now| now > before));
         self.oom = oom.or(self.oom);
         let group = look.group.unwrap_or_default();
         let fills = |sixteenths: u64| {

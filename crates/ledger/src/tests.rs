@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{Account, Group, Holder, Ledger, LEVELS, Look, Share};
+use crate::{Account, Group, Holder, LEVELS, Ledger, Look, Share};
 
 const CEILING: usize = 10_000;
 const BASE: usize = 500;

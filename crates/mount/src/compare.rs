@@ -226,11 +226,17 @@ mod tests {
         for name in ["a", "b", "c", "d", "e"] {
             tries.asked(&entry(name), &compare);
         }
-        assert!(matches!(compare.condition(&entry("a")), Condition::EntryEqual(_)));
+        assert!(matches!(
+            compare.condition(&entry("a")),
+            Condition::EntryEqual(_)
+        ));
         for _ in 0..REFUSALS {
             tries.asked(&entry("e"), &compare);
         }
-        assert!(matches!(compare.condition(&entry("a")), Condition::ChunksEqual(_)));
+        assert!(matches!(
+            compare.condition(&entry("a")),
+            Condition::ChunksEqual(_)
+        ));
         let directory = pb::Entry {
             is_directory: true,
             ..pb::Entry::default()

@@ -203,12 +203,13 @@ impl Keeper {
             notifier.prune(&nodes)
         } else {
             let names = nodes.iter().filter_map(|asked| asked.name.as_ref());
-            names.map(|(parent, name)| {
-                core.stats.asked_back.inc();
-                notifier.inval_entry(*parent, OsStr::new(name.as_ref()))
-            })
-            .find(Result::is_err)
-            .unwrap_or(Ok(()))
+            names
+                .map(|(parent, name)| {
+                    core.stats.asked_back.inc();
+                    notifier.inval_entry(*parent, OsStr::new(name.as_ref()))
+                })
+                .find(Result::is_err)
+                .unwrap_or(Ok(()))
         };
         if let Err(error) = told {
             tracing::debug!(%error, "the kernel does not give inodes back");

@@ -142,7 +142,9 @@ impl Listing {
         if !source.is_for_once {
             return;
         }
-        let surplus = index.saturating_sub(BEHIND + self.passed).min(self.entries.len());
+        let surplus = index
+            .saturating_sub(BEHIND + self.passed)
+            .min(self.entries.len());
         let dropped = self.entries.drain(..surplus);
         let bytes: usize = dropped.map(|listed| weight(&listed.entry)).sum();
         self.passed += surplus;

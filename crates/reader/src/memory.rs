@@ -247,7 +247,11 @@ mod tests {
 
     #[test]
     fn what_is_read_once_goes_round_in_a_part_of_the_memory() {
-        let memory = Memory::new(128 << 20, Account::unlimited(), Arc::new(ReaderStats::default()));
+        let memory = Memory::new(
+            128 << 20,
+            Account::unlimited(),
+            Arc::new(ReaderStats::default()),
+        );
         let put = |n: u64| {
             let buffer = memory.take(2 << 20).unwrap();
             memory.insert(

@@ -121,7 +121,9 @@ impl Pool {
 
     /// Counts `len` bytes that somebody else allocates, unless that would break the ceiling.
     pub(crate) fn charge(self: &Arc<Self>, len: usize) -> Option<Charge> {
-        self.state.lock().reserve(len, self.limit(), &self.account)?;
+        self.state
+            .lock()
+            .reserve(len, self.limit(), &self.account)?;
         Some(Charge {
             len,
             pool: Arc::clone(self),
@@ -146,7 +148,9 @@ impl Pool {
         let size = block.as_slice().len();
         let mut state = self.state.lock();
         match class_of(size) {
-            Some((class, _)) if state.free_bytes + size <= self.keep && state.held <= self.limit() => {
+            Some((class, _))
+                if state.free_bytes + size <= self.keep && state.held <= self.limit() =>
+            {
                 state.free_bytes += size;
                 state.free[class].push(block);
             }

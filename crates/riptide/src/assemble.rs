@@ -95,8 +95,8 @@ pub async fn assemble(
     let Ways { route, volumes } = ways(&fabric, options, http)?;
     let fabric = fabric.map(|(fabric, _)| fabric);
     let cluster = cluster_name(&configuration);
-    let reader =
-        Reader::open(reader_config(options, ledger, cluster), route).context("opening the caches")?;
+    let reader = Reader::open(reader_config(options, ledger, cluster), route)
+        .context("opening the caches")?;
     let reader_stats = Arc::clone(reader.stats());
 
     let stats = Arc::new(MountStats::default());

@@ -13,8 +13,8 @@ use ledger::{Holder, Ledger, Machine, Share};
 
 use crate::options::MountOptions;
 
-use shares::{METADATA_LEAST, READS_LEAST, Shares, wants};
 pub(crate) use shares::{ARENA_MIN, SUMS};
+use shares::{METADATA_LEAST, READS_LEAST, Shares, wants};
 pub use watch::{Parts, Watch};
 
 const MIB: u64 = 1 << 20;

@@ -381,7 +381,9 @@ impl MemoryOptions {
             "concurrentWriters",
             "fuse.maxThreads",
         ];
-        let parts = parts.into_iter().chain(lends.then_some("rdma.shortCircuitIndexMB"));
+        let parts = parts
+            .into_iter()
+            .chain(lends.then_some("rdma.shortCircuitIndexMB"));
         Self {
             limit_bytes: values.mib("memoryLimitMB"),
             given: parts.filter(|name| values.is_given(name)).collect(),

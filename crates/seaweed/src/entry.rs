@@ -112,7 +112,7 @@ impl Entry {
             Kind::Symlink => attributes.symlink_target.len() as u64,
             _ => size::size(&attributes, &chunks, &entry.content, remote.as_ref()),
         };
-        let hard_link_id = Some(entry.hard_link_id).filter(|id| !id.is_empty());
+        let hard_link_id = Some(own(&entry.hard_link_id)).filter(|id| !id.is_empty());
         let inode = match (attributes.inode, &hard_link_id) {
             (0, Some(id)) => inode::of_hard_link(id),
             (0, None) => inode::of_path(&path(directory_path, &entry.name), attributes.crtime),
@@ -134,7 +134,7 @@ impl Entry {
             inode,
             hard_link_id,
             xattrs: xattrs(entry.extended),
-            content: entry.content,
+            content: own(&entry.content),
             chunks,
             remote,
             ttl_sec: attributes.ttl_sec,
@@ -291,6 +291,12 @@ fn check_name(directory: &str, name: &str) -> Result<(), EntryError> {
     })
 }
 
+/// Bytes of a message in memory of their own: as a part of it they would keep all of the message, and whatever
+/// else came in the same buffer.
+fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
 fn path(directory: &str, name: &str) -> String {
     format!("{}/{name}", directory.trim_end_matches('/'))
 }
@@ -298,7 +304,7 @@ fn path(directory: &str, name: &str) -> String {
 fn xattrs(extended: std::collections::HashMap<String, Bytes>) -> BTreeMap<String, Bytes> {
     let named = extended.into_iter().filter_map(|(key, value)| {
         let name = key.strip_prefix(XATTR_PREFIX)?;
-        (!name.is_empty()).then(|| (name.to_owned(), value))
+        (!name.is_empty()).then(|| (name.to_owned(), own(&value)))
     });
     named.collect()
 }

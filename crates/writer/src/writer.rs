@@ -70,7 +70,10 @@ impl WriterConfig {
     /// file.
     #[must_use]
     pub fn with_memory(self, bytes: usize) -> Self {
-        let memory_bytes = self.memory_bytes.min(bytes).max(MIN_BLOCKS * self.chunk_bytes);
+        let memory_bytes = self
+            .memory_bytes
+            .min(bytes)
+            .max(MIN_BLOCKS * self.chunk_bytes);
         let moved = self.memory_bytes.saturating_sub(memory_bytes) as u64;
         Self {
             memory_bytes,

@@ -86,7 +86,11 @@ fn modes_and_extended_attributes_set_at_the_same_moment_are_both_there() {
         until(|| b.path(path).exists());
         race(path, (&a, &b), chmod, xattr, |round| {
             let (mode_now, value, _) = stored(&scene, path);
-            assert_eq!((mode_now, value), (mode(round), round.to_string()), "{path}");
+            assert_eq!(
+                (mode_now, value),
+                (mode(round), round.to_string()),
+                "{path}"
+            );
         });
         for mount in [&a, &b] {
             until(|| fs::metadata(mount.path(path)).unwrap().mode() & 0o777 == mode(ROUNDS));
@@ -117,7 +121,10 @@ fn a_mode_changed_while_the_file_is_written_elsewhere_stays() {
     let (a, b) = (scene.mount_at("a", &[]), scene.mount_at("b", &[]));
     fs::write(a.path("/file"), "").unwrap();
     until(|| b.path("/file").exists());
-    let mut log = OpenOptions::new().append(true).open(a.path("/file")).unwrap();
+    let mut log = OpenOptions::new()
+        .append(true)
+        .open(a.path("/file"))
+        .unwrap();
     for round in 1..=ROUNDS {
         let start = Barrier::new(2);
         thread::scope(|scope| {

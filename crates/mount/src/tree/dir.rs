@@ -200,8 +200,7 @@ impl Dir {
     ) -> Vec<(Arc<str>, Child)> {
         self.complete = false;
         self.misses = 0;
-        let unused =
-            |_: &Arc<str>, child: &mut Child| !child.node.as_ref().is_some_and(&are_there);
+        let unused = |_: &Arc<str>, child: &mut Child| !child.node.as_ref().is_some_and(&are_there);
         self.children.extract_if(.., unused).collect()
     }
 }

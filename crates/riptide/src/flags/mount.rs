@@ -14,7 +14,8 @@ const MANY: i64 = i64::MAX;
 
 /// Every section, in the order they are shown.
 pub static ALL: [&Section; 11] = [
-    &TREE, &POINT, &MEMORY, &READING, &WHOLE, &METADATA, &KERNEL, &FABRIC, &WRITING, &WATCHING, &LOGGING,
+    &TREE, &POINT, &MEMORY, &READING, &WHOLE, &METADATA, &KERNEL, &FABRIC, &WRITING, &WATCHING,
+    &LOGGING,
 ];
 
 /// What is mounted.

@@ -41,7 +41,13 @@ pub(super) struct Shares {
 /// What the parts want, of `room` bytes.
 pub(super) fn wants(options: &MountOptions, room: u64) -> [Want; 7] {
     let data = &options.data;
-    let is_given = |flag: &str| options.memory.given.iter().any(|given| flag.ends_with(given));
+    let is_given = |flag: &str| {
+        options
+            .memory
+            .given
+            .iter()
+            .any(|given| flag.ends_with(given))
+    };
     let want = |flag: &'static str, bytes: u64, least: u64| Want {
         flag,
         bytes,
@@ -69,7 +75,11 @@ pub(super) fn wants(options: &MountOptions, room: u64) -> [Want; 7] {
         want("-fuse.maxThreads", threads * THREAD, THREADS_LEAST * THREAD),
         want("-rdma.shortCircuitIndexMB", index, INDEX_LEAST + SUMS),
         // By name it is no flag: it gets whatever is left as well.
-        want("names and inodes", (room / 4).max(METADATA_LEAST), METADATA_LEAST),
+        want(
+            "names and inodes",
+            (room / 4).max(METADATA_LEAST),
+            METADATA_LEAST,
+        ),
     ]
 }
 
@@ -98,13 +108,18 @@ impl Shares {
         let mut options = options.clone();
         let data = &mut options.data;
         let chunk = data.chunk_bytes.min(crate::assemble::CHUNK_MAX as u64);
-        let count = |bytes: u64, each: u64| usize::try_from(bytes / each.max(1)).unwrap_or(usize::MAX);
+        let count =
+            |bytes: u64, each: u64| usize::try_from(bytes / each.max(1)).unwrap_or(usize::MAX);
         data.memory_bytes = self.reads;
         data.concurrent_writers = count(self.uploads, chunk).clamp(1, data.concurrent_writers);
         options.memory.write_bytes = self.writes;
         let threads = &mut options.kernel.max_threads;
         *threads = count(self.threads, THREAD).clamp(1, *threads);
-        if let Some(index) = options.fabric.as_mut().and_then(|it| it.short_circuit.as_mut()) {
+        if let Some(index) = options
+            .fabric
+            .as_mut()
+            .and_then(|it| it.short_circuit.as_mut())
+        {
             *index = (*index).min(self.indexes.saturating_sub(SUMS));
         }
         options

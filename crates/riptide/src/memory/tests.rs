@@ -11,7 +11,11 @@ fn machine(mib: u64) -> (tempfile::TempDir, Machine) {
     let dir = tempfile::tempdir().unwrap();
     let proc = dir.path().join("proc");
     std::fs::create_dir(&proc).unwrap();
-    std::fs::write(proc.join("meminfo"), format!("MemTotal: {} kB\n", mib << 10)).unwrap();
+    std::fs::write(
+        proc.join("meminfo"),
+        format!("MemTotal: {} kB\n", mib << 10),
+    )
+    .unwrap();
     let machine = Machine::below(dir.path());
     (dir, machine)
 }
@@ -38,7 +42,10 @@ fn defaults_stay_on_a_large_machine_and_shrink_on_a_small_one() {
     assert_eq!(ledger.ceiling() as u64, (32 << 10) * MIB);
     assert_eq!(fitted.data.memory_bytes, 256 * MIB);
     assert_eq!(fitted.kernel.max_threads, 256);
-    assert_eq!(fitted.fabric.as_ref().unwrap().short_circuit, Some(256 * MIB));
+    assert_eq!(
+        fitted.fabric.as_ref().unwrap().short_circuit,
+        Some(256 * MIB)
+    );
     assert!(sum(&fitted, &ledger) <= ledger.ceiling() as u64);
 
     for mib in [1024, 1500, 2048, 4096] {
@@ -89,7 +96,10 @@ fn the_least_ceiling_does() {
     let (_dir, machine) = machine(64 << 10);
     let error = divide(&options(&[("memoryLimitMB", "100")]), &machine).unwrap_err();
     let text = format!("{error:#}");
-    let needed = text.split(": ").last().and_then(|text| text.split(' ').next());
+    let needed = text
+        .split(": ")
+        .last()
+        .and_then(|text| text.split(' ').next());
     let needed = needed.unwrap().to_owned();
     assert!(needed.parse::<u64>().unwrap() <= 224, "{text}");
     divide(&options(&[("memoryLimitMB", &needed)]), &machine).unwrap();

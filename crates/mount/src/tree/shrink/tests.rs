@@ -64,15 +64,15 @@ fn what_is_used_open_or_above_others_stays() {
     tree.set_tight(true);
     let empty = account.held();
     let dir = learn(&mut tree, NodeId::ROOT, entry("dir", true, b"")).node;
-    let [idle, used, open] = ["idle", "used", "open"].map(|name| {
-        learn(&mut tree, dir, entry(name, false, b"")).node
-    });
+    let [idle, used, open] =
+        ["idle", "used", "open"].map(|name| learn(&mut tree, dir, entry(name, false, b"")).node);
     round(&mut tree);
     assert!(tree.node(idle).is_none() && tree.node(dir).is_some());
 
     let known = [used, open].map(|node| tree.node(node).is_some());
     assert_eq!(known, [false, false], "nobody used them either");
-    let [used, open] = ["used", "open"].map(|name| learn(&mut tree, dir, entry(name, false, b"")).node);
+    let [used, open] =
+        ["used", "open"].map(|name| learn(&mut tree, dir, entry(name, false, b"")).node);
     assert!(matches!(tree.find(dir, "used"), Found::Known(_)));
     tree.node(open).unwrap().open();
     let asked = round(&mut tree);
