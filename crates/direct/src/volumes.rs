@@ -110,6 +110,11 @@ impl Volumes {
         }
     }
 
+    /// Bytes of memory that indexes take.
+    pub fn memory_bytes(&self) -> u64 {
+        self.shared.borrower.index_bytes()
+    }
+
     /// Its numbers.
     pub fn stats(&self) -> &Arc<ShortCircuitStats> {
         &self.shared.stats

@@ -33,7 +33,7 @@ use seaweed::FileId;
 use crate::carrier::{Dial, DialError};
 use crate::client::{Policy, Reason};
 use crate::lane::{Broken, Lane};
-use crate::memory::Arena;
+use crate::memory::{Arena, ArenaStats};
 use crate::peers::{Peer, Peers};
 use crate::wire::{Answer, MAX_READ, Status};
 use crate::{Destination, Locate, LocateError, Stored, UpTo};
@@ -318,6 +318,11 @@ impl FabricRoute {
     /// Writes under way.
     pub(crate) fn writes_in_flight(&self) -> usize {
         self.policy.writes_in_flight()
+    }
+
+    /// What the memory is used for that sidecars can reach, if there is any.
+    pub fn arena_stats(&self) -> Option<Arc<ArenaStats>> {
+        self.arena.as_ref().map(|arena| Arc::clone(arena.stats()))
     }
 
     /// Memory that sidecars can reach.

@@ -30,7 +30,7 @@ pub use calls::{Page, Stamped};
 pub use configuration::Configuration;
 pub use error::FilerError;
 pub use filer::{Filer, FilerConfig, FilerStats};
-pub use mutations::{Condition, Created, Deleted, Renamed, Updated};
+pub use mutations::{Condition, Created, Deleted, Renamed, Updated, same_entry};
 pub use peer::PeerStats;
 pub use subscribe::{Event, Notice, Notices, Subscription};
 pub use tls::TlsError;

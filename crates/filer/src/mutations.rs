@@ -19,12 +19,14 @@ use crate::calls::Stamped;
 use crate::error::FilerError;
 
 /// Under which condition a change is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Condition<'a> {
     /// Under any.
     None,
     /// The chunks are still these, in whatever order.
     ChunksEqual(&'a [pb::FileChunk]),
+    /// The whole entry is still this one. Filers before 4.48 do not know it: to them it never holds.
+    EntryEqual(&'a pb::Entry),
 }
 
 /// How a creation ended.
@@ -331,11 +333,35 @@ impl Condition<'_> {
                 fids: chunks.iter().map(file_id).collect(),
                 expected_entry: None,
             },
+            Self::EntryEqual(entry) => Clause {
+                kind: Kind::IfEntryEqual.into(),
+                fids: Vec::new(),
+                expected_entry: Some(as_found(entry)),
+            },
         };
         Some(WriteCondition {
             clauses: vec![clause],
         })
     }
+}
+
+/// Whether a filer would find these equal.
+pub fn same_entry(a: &pb::Entry, b: &pb::Entry) -> bool {
+    as_found(a) == as_found(b)
+}
+
+/// An entry in the form in which a filer finds it in its store: events have the numbers of chunks only.
+fn as_found(entry: &pb::Entry) -> pb::Entry {
+    let mut entry = entry.clone();
+    for chunk in &mut entry.chunks {
+        chunk.file_id = file_id(chunk);
+        if let Some(id) = &chunk.source_fid
+            && chunk.source_file_id.is_empty()
+        {
+            chunk.source_file_id = seaweed::FileId::from(*id).to_string();
+        }
+    }
+    entry
 }
 
 /// The text of a chunk's id; an event has only the numbers.

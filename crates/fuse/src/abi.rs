@@ -22,8 +22,8 @@ pub(crate) use flags::open_reply;
 pub use opcode::Opcode;
 pub(crate) use replies::{
     Attr, AttrOut, BackingMap, CopyFileRangeOut, Dirent, EntryOut, GetxattrOut, InitOut, LkOut,
-    LseekOut, NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, OpenOut, OutHeader,
-    StatfsOut, WriteOut,
+    LseekOut, NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, NotifyPruneOut, OpenOut,
+    OutHeader, StatfsOut, WriteOut,
 };
 pub(crate) use requests::{
     AccessIn, BatchForgetIn, CopyFileRangeIn, CreateIn, FallocateIn, FlushIn, ForgetIn, ForgetOne,
@@ -86,6 +86,7 @@ pub(crate) mod notify {
     pub(crate) const INC_EPOCH: i32 = 8;
     /// The minor version from which the kernel knows it (Linux 6.16).
     pub(crate) const EPOCH_MINOR: u32 = 44;
+    pub(crate) const PRUNE: i32 = 9;
 
     /// In `NotifyInvalEntryOut::flags`: let the name expire, keep its dentry.
     pub(crate) const EXPIRE_ONLY: u32 = 1 << 0;

@@ -18,7 +18,9 @@ use std::sync::{Arc, Weak};
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
-use crate::abi::{NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, notify};
+use crate::abi::{
+    NotifyDeleteOut, NotifyInvalEntryOut, NotifyInvalInodeOut, NotifyPruneOut, notify,
+};
 use crate::device::Device;
 use crate::{NodeId, backing};
 
@@ -30,6 +32,9 @@ use crate::{NodeId, backing};
 pub struct Notifier {
     device: Weak<Device>,
 }
+
+/// Inodes named in one notification at most, of any number that fits a message.
+const PRUNE_BATCH: usize = 1024;
 
 /// Why a notification failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +108,25 @@ impl Notifier {
     /// [`NotifyError`]; EINVAL before Linux 6.16.
     pub fn inc_epoch(&self) -> Result<(), NotifyError> {
         self.send(notify::INC_EPOCH, &[])
+    }
+
+    /// Has the kernel drop the names of these inodes that nobody uses: what it gives up by that it forgets.
+    /// Inodes that are open, the current directory of somebody or mounted on keep theirs, as do
+    /// directories with names that are kept.
+    ///
+    /// # Errors
+    /// [`NotifyError`]; EINVAL before Linux 6.18, which is FUSE 7.45.
+    pub fn prune(&self, nodes: &[NodeId]) -> Result<(), NotifyError> {
+        for batch in nodes.chunks(PRUNE_BATCH) {
+            let out = NotifyPruneOut {
+                count: batch.len() as u32,
+                padding: 0,
+                spare: 0,
+            };
+            let numbers: Vec<u64> = batch.iter().map(|node| node.0).collect();
+            self.send(notify::PRUNE, &[out.as_bytes(), numbers.as_bytes()])?;
+        }
+        Ok(())
     }
 
     /// Registers a file that handles may be passed through to

@@ -210,3 +210,39 @@ fn names_are_invalidated_expired_and_deleted() {
         .unwrap();
     notifier.inval_inode(NodeId(4711), 0, 0).unwrap();
 }
+
+#[test]
+fn pruned_inodes_are_forgotten_unless_they_are_open() {
+    needs_mount!();
+    let mut fs = MemFs::new();
+    let idle: Vec<u64> = (0..3000)
+        .map(|n| fs.add_file(&format!("idle{n}"), "x"))
+        .collect();
+    let open = fs.add_file("open", "still here");
+    let mounted = Mounted::new(fs);
+    if mounted.session.negotiated().minor < 45 {
+        println!("skipped: no pruning before FUSE 7.45");
+        return;
+    }
+    for n in 0..idle.len() {
+        std::fs::metadata(mounted.path(&format!("idle{n}"))).unwrap();
+    }
+    let mut file = std::fs::File::open(mounted.path("open")).unwrap();
+    assert_eq!(mounted.fs.lookups_held(), 3001);
+    let nodes: Vec<NodeId> = idle
+        .iter()
+        .chain([&open])
+        .map(|node| NodeId(*node))
+        .collect();
+    mounted.session.notifier().prune(&nodes).unwrap();
+    eventually("what is not open is forgotten", || {
+        mounted.fs.lookups_held() == 1
+    });
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut file, &mut text).unwrap();
+    assert_eq!(text, "still here");
+    // What is not known is no error, and neither is nothing.
+    mounted.session.notifier().prune(&nodes).unwrap();
+    mounted.session.notifier().prune(&[]).unwrap();
+    assert_eq!(std::fs::read(mounted.path("idle7")).unwrap(), b"x");
+}

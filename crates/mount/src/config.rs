@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use fuse::{Attr, NodeId};
+use ledger::Account;
 
 use crate::ids::IdMap;
 use crate::streaming::DirectIo;
@@ -19,6 +20,8 @@ pub struct MountConfig {
     pub long_meta_ttl: Option<Duration>,
     /// `-cacheDirMaxEntries`: larger directories are listed from the filer each time; 0 has no bound.
     pub dir_max_entries: usize,
+    /// Where the memory of names and inodes is counted.
+    pub account: Account,
     /// `-dirIdleEvictSec`: listings unused for so long are dropped; zero keeps them.
     pub dir_idle_evict: Duration,
     /// `-map.uid`.
@@ -80,6 +83,7 @@ impl Default for MountConfig {
             meta_ttl: Duration::from_secs(60),
             long_meta_ttl: None,
             dir_max_entries: 100_000,
+            account: Account::unlimited(),
             dir_idle_evict: Duration::from_secs(600),
             uid_map: IdMap::default(),
             gid_map: IdMap::default(),

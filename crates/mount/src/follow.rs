@@ -266,13 +266,10 @@ async fn sweep(core: Arc<Core>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         let idle = core.config.dir_idle_evict;
-        let (nodes, names) = {
-            let mut tree = core.tree.write();
-            if !idle.is_zero() {
-                tree.evict_idle(idle);
-            }
-            tree.size()
-        };
+        if !idle.is_zero() {
+            core.tree.write().evict_idle(idle);
+        }
+        let (nodes, names) = core.tree.read().size();
         core.stats
             .nodes
             .set(i64::try_from(nodes).unwrap_or(i64::MAX));

@@ -30,6 +30,7 @@ use writer::Writer;
 
 use crate::changed::Changed;
 use crate::claims::Claims;
+use crate::compare::Compare;
 use crate::config::MountConfig;
 use crate::fast::Fast;
 use crate::files::Files as OpenFiles;
@@ -37,6 +38,7 @@ use crate::follow::Follower;
 use crate::gate::{Gate, Turn, Turns};
 use crate::handles::Handles;
 use crate::invalidate::Invalidator;
+use crate::keeper::Keeper;
 use crate::list::DirHandle;
 use crate::locks::Locks;
 use crate::remote::Remote;
@@ -102,9 +104,15 @@ impl Mount {
         let runtime = tokio::runtime::Handle::current();
         let core = Arc::new(Core {
             lifetime: OnceLock::new(),
-            tree: RwLock::new(Tree::new(path, Arc::new(root), config.dir_max_entries)),
+            tree: RwLock::new(Tree::new(
+                path,
+                Arc::new(root),
+                config.dir_max_entries,
+                config.account.clone(),
+            )),
             remote: Remote::new(filer, runtime),
             invalidator,
+            keeper: Keeper::new(config.account.clone()),
             stats,
             signature: signature(),
             root: Mutex::new(config.root),
@@ -113,6 +121,7 @@ impl Mount {
             streaming: Streaming::new(config.direct_io),
             changed: Changed::default(),
             gate: Gate::default(),
+            compare: Compare::default(),
             amending: Turns::default(),
             links: Turn::default(),
             locks: Locks::new(),
@@ -121,6 +130,7 @@ impl Mount {
             waiting: Mutex::default(),
             config,
         });
+        Keeper::start(&core)?;
         let quota = quota::Quota::new(core.config.quota_bytes);
         let follower = Follower::start(Arc::clone(&core), since_ns);
         Ok(Self {
@@ -140,6 +150,11 @@ impl Mount {
         self.core.stats.is_trusted()
     }
 
+    /// Drops names and inodes until they take no more memory than they may now; does not wait for it.
+    pub fn fit(&self) {
+        self.core.keeper.ring();
+    }
+
     /// Files and directories that are open.
     pub fn open_handles(&self) -> usize {
         self.files.len() + self.dirs.len()
@@ -157,6 +172,7 @@ impl Mount {
         self.core.save_all_times();
         self.core.files.writer().close();
         self.follower.stop();
+        self.core.keeper.close();
         self.core.invalidator.close();
         if let Some(fast) = &self.core.fast {
             fast.files.close();

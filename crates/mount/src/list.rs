@@ -5,15 +5,21 @@
 //! each name once however the directory changes meanwhile. `rewinddir` takes a
 //! new snapshot. Pages are fetched as the reader gets to them; a listing that
 //! was read to its end is kept in the tree, where the events keep it true.
+//!
+//! Of a directory that is too large for that, or is read while memory is short,
+//! the handle has the last pages only: who goes further back has it read anew.
+
+use std::collections::VecDeque;
 
 use context::Context;
 use fuse::{Errno, NodeId};
+use ledger::Weight;
 use parking_lot::Mutex;
 use seaweed::pb;
 
 use crate::remote::RemoteError;
 use crate::state::{Core, resolve_name};
-use crate::tree::{Listed, Question, in_order};
+use crate::tree::{Listed, Question, in_order, weight};
 
 /// Entries asked for at once. The filer streams them; one page is one gRPC call.
 const PAGE: u32 = 4096;
@@ -29,7 +35,11 @@ pub(crate) struct DirHandle {
 /// A snapshot of a directory, whole or still growing.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    pub(crate) entries: Vec<Listed>,
+    entries: VecDeque<Listed>,
+    /// How many were there before these, and are not kept.
+    passed: usize,
+    /// Memory of the entries that the tree does not have.
+    weight: Option<Weight>,
     /// Where the filer is asked for the next page; `None` when all is there.
     source: Option<Source>,
     /// The question the entries answer, and the filer's clock then.
@@ -40,8 +50,13 @@ pub(crate) struct Listing {
 #[derive(Debug)]
 struct Source {
     last: String,
-    too_large: bool,
+    /// The tree will not keep it.
+    is_for_once: bool,
 }
+
+/// Entries before the one asked for that are kept of a listing that is not kept whole: the kernel asks again
+/// for what did not fit a reply, or the buffer of its caller.
+const BEHIND: usize = 2 * PAGE as usize;
 
 impl DirHandle {
     pub(crate) fn new() -> Self {
@@ -79,10 +94,9 @@ impl Listing {
         let mut tree = core.tree.write();
         if let Some(entries) = tree.listing(node) {
             return Ok(Self {
-                entries,
-                source: None,
-                asked: None,
+                entries: entries.into(),
                 started: true,
+                ..Self::default()
             });
         }
         let directory = tree.path(node).ok_or(Errno::ENOENT)?;
@@ -90,13 +104,14 @@ impl Listing {
         drop(tree);
         core.stats.listings.inc();
         Ok(Self {
-            entries: Vec::new(),
             source: Some(Source {
                 last: String::new(),
-                too_large: false,
+                is_for_once: false,
             }),
             asked: Some((Question { directory, seq }, i64::MIN)),
+            weight: Some(core.keeper.account.weigh(0)),
             started: true,
+            ..Self::default()
         })
     }
 
@@ -108,10 +123,34 @@ impl Listing {
         node: NodeId,
         index: usize,
     ) -> Result<Option<Listed>, Errno> {
-        while index >= self.entries.len() && self.source.is_some() {
-            self.fetch(core, ctx, node)?;
+        if index < self.passed {
+            *self = Self::start(core, ctx, node)?;
         }
-        Ok(self.entries.get(index).cloned())
+        while index >= self.passed + self.entries.len() && self.source.is_some() {
+            self.fetch(core, ctx, node)?;
+            self.leave_behind(core, index);
+        }
+        Ok(self.entries.get(index - self.passed).cloned())
+    }
+
+    /// Drops what lies far before `index`, unless the tree is to have it.
+    fn leave_behind(&mut self, core: &Core, index: usize) {
+        let Some(source) = self.source.as_mut() else {
+            return;
+        };
+        source.is_for_once |= core.keeper.is_short();
+        if !source.is_for_once {
+            return;
+        }
+        let surplus = index
+            .saturating_sub(BEHIND + self.passed)
+            .min(self.entries.len());
+        let dropped = self.entries.drain(..surplus);
+        let bytes: usize = dropped.map(|listed| weight(&listed.entry)).sum();
+        self.passed += surplus;
+        if let Some(weight) = &mut self.weight {
+            weight.set(weight.bytes() - bytes);
+        }
     }
 
     fn fetch(&mut self, core: &Core, ctx: &Context<'_>, node: NodeId) -> Result<(), Errno> {
@@ -131,17 +170,24 @@ impl Listing {
         if let Some(last) = page.entries.last() {
             source.last.clone_from(&last.name);
         }
-        self.entries
-            .extend(shown(core, &question.directory, page.entries));
+        let more = shown(core, &question.directory, page.entries);
+        if let Some(held) = &mut self.weight {
+            let bytes: usize = more.iter().map(|listed| weight(&listed.entry)).sum();
+            held.set(held.bytes() + bytes);
+        }
+        self.entries.extend(more);
         let bound = core.config.dir_max_entries;
-        source.too_large |= bound != 0 && self.entries.len() > bound;
+        let too_large = bound != 0 && self.passed + self.entries.len() > bound;
+        source.is_for_once |= too_large;
+        let is_for_once = source.is_for_once;
         if whole {
-            let too_large = source.too_large;
             self.source = None;
-            if too_large {
-                core.tree.write().not_listed(node, true);
+            if is_for_once {
+                core.tree.write().not_listed(node, too_large);
             } else {
-                let all = in_order(self.entries.clone());
+                // It is the tree's from here on.
+                self.weight = None;
+                let all = in_order(self.entries.iter().cloned().collect());
                 let (question, fence) = (question.clone(), *fence);
                 core.change(|tree| {
                     tree.listed(node, &question.directory, &all, fence, question.seq)
@@ -158,12 +204,12 @@ pub(crate) fn subdirectories(core: &Core, ctx: &Context<'_>, node: NodeId) -> Re
         return Ok(count);
     }
     let mut listing = Listing::start(core, ctx, node)?;
-    while listing.source.is_some() {
-        listing.fetch(core, ctx, node)?;
+    let (mut count, mut index) = (0_u32, 0);
+    while let Some(listed) = listing.entry(core, ctx, node, index)? {
+        count = count.saturating_add(u32::from(listed.entry.is_directory()));
+        index += 1;
     }
-    let entries = listing.entries.iter();
-    let count = entries.filter(|listed| listed.entry.is_directory()).count();
-    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    Ok(count)
 }
 
 /// Lists a whole directory into the tree.

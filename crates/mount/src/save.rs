@@ -1,9 +1,9 @@
 //! Storing what has changed of a node in its entry.
 //!
 //! A save reads the filer's entry (or has it from the save before), changes it
-//! and stores it under the condition that its chunks are still the same. If they
-//! are not, somebody else wrote the file meanwhile: the change is applied to what
-//! is there now, and tried again. Edits are relative to what they are applied to,
+//! and stores it under the condition that it is still the same (see [`compare`](crate::compare)). If
+//! it is not, somebody else wrote the file or changed its attributes meanwhile: the change is
+//! applied to what is there now, and tried again. Edits are relative to what they are applied to,
 //! so both writers' bytes stay, the later ones above. What was appended is moved
 //! behind what others appended.
 
@@ -11,21 +11,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use context::Context;
-use filer::{Condition, Updated};
+use filer::{Stamped, Updated};
 use fuse::{Errno, NodeId};
-use seaweed::{Entry, Kind, pb};
+use seaweed::{Entry, pb};
 use writer::{Edit, WriteError};
 
+use crate::compare::Tries;
 use crate::entry::{kill_suidgid, touch_mtime};
 use crate::files::File;
 use crate::remote::RemoteError;
 use crate::state::Core;
 use crate::tree::Place;
 
-/// Others who write the same file between our look and our save, again and again.
-const ATTEMPTS_MAX: usize = 32;
-/// The pause before the next attempt grows up to this.
-const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// What an event is given to arrive that says where a name has gone.
+const EVENT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A change of an entry; it may be made several times, each time on a newer entry.
 pub(crate) type Amend<'a> = &'a dyn Fn(&mut pb::Entry) -> Result<(), Errno>;
@@ -107,12 +106,14 @@ impl Core {
         amend: Amend<'_>,
     ) -> Result<Saved, Errno> {
         let pending = file.map(File::pending);
-        let mut pause = Duration::from_millis(1);
-        for attempt in 0..ATTEMPTS_MAX {
-            if attempt > 0 {
-                ctx.sleep(pause).map_err(stopped)?;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
+        let mut tries = Tries::default();
+        let mut moved = false;
+        loop {
+            tries.next(ctx).inspect_err(|errno| {
+                if *errno == Errno::EAGAIN {
+                    tracing::warn!(inode = node.0, "others keep changing the file: giving up");
+                }
+            })?;
             let _pass = self.gate.pass(ctx).map_err(stopped)?;
             let (located, current) = {
                 let tree = self.tree.read();
@@ -133,9 +134,19 @@ impl Core {
             let known = file.and_then(|file| file.base(&current));
             let known = known.filter(|_| current.hard_link_id.is_none());
             let base = match known {
-                Some(base) => base,
-                None => match self.raw(ctx, &directory, &name) {
-                    Ok(base) if is_same(&current, &base, &directory) => Arc::new(base),
+                Some(base) => {
+                    tries.remembered();
+                    base
+                }
+                None => match self.stamped(ctx, &directory, &name) {
+                    Ok(found) if is_same(&current, &found.value, &directory) => {
+                        if tries.is_stored(&found.value) {
+                            return self.took(node, file, &directory, (found, seq), moved);
+                        }
+                        let base = Arc::new(found.value);
+                        tries.asked(&base, &self.compare);
+                        base
+                    }
                     Ok(_) => return Ok(self.lost(ctx, node)),
                     Err(error) if error.is_not_found() => return Ok(self.lost(ctx, node)),
                     Err(error) => return Err(self.remote.fail("save", &name, &error)),
@@ -143,35 +154,20 @@ impl Core {
             };
             let mut next = pb::Entry::clone(&base);
             let appended = pending.as_ref().and_then(|pending| pending.appended_to);
-            let mut moved = false;
             if let Some(edit) = edit {
                 moved = lay(edit, appended, &mut next, &directory);
             }
             amend(&mut next)?;
-            let condition = match current.kind {
-                Kind::Regular => Condition::ChunksEqual(&base.chunks),
-                _ => Condition::None,
-            };
+            let condition = self.compare.condition(&base);
             let filer = &self.remote.filer;
             let update = filer.update(&directory, &next, condition, self.signature);
             match self.remote.ask(ctx, update) {
                 Ok(Updated::Done(stored)) => {
-                    let fence = self.stamp_of(&stored);
-                    let raw = Arc::new(stored.value);
-                    let parsed = self.parse(&directory, pb::Entry::clone(&raw));
-                    let parsed = Arc::new(parsed.ok_or(Errno::EIO)?);
-                    self.change(|tree| tree.stored(node, Arc::clone(&parsed), fence, seq));
-                    if let Some(file) = file {
-                        file.set_base(raw, parsed);
-                    }
-                    if moved {
-                        // The kernel has those pages elsewhere.
-                        self.invalidator
-                            .tell(vec![crate::tree::Invalidation::Data(node)]);
-                    }
-                    return Ok(Saved::Done);
+                    return self.took(node, file, &directory, (*stored, seq), moved);
                 }
                 Ok(Updated::Conflict) => {
+                    self.stats.conflicts.inc();
+                    tries.refused(next);
                     if let Some(file) = file {
                         file.forget_base();
                     }
@@ -190,8 +186,31 @@ impl Core {
                 }
             }
         }
-        tracing::warn!(inode = node.0, "others keep writing the file: giving up");
-        Err(Errno::EAGAIN)
+    }
+
+    /// The filer has stored this, asked after change number `seq`; with `moved`, what was appended is
+    /// elsewhere than the kernel has it.
+    fn took(
+        &self,
+        node: NodeId,
+        file: Option<&File>,
+        directory: &str,
+        (stored, seq): (Stamped<pb::Entry>, u64),
+        moved: bool,
+    ) -> Result<Saved, Errno> {
+        let fence = self.stamp_of(&stored);
+        let raw = Arc::new(stored.value);
+        let parsed = self.parse(directory, pb::Entry::clone(&raw));
+        let parsed = Arc::new(parsed.ok_or(Errno::EIO)?);
+        self.change(|tree| tree.stored(node, Arc::clone(&parsed), fence, seq));
+        if let Some(file) = file {
+            file.set_base(raw, parsed);
+        }
+        if moved {
+            self.invalidator
+                .tell(vec![crate::tree::Invalidation::Data(node)]);
+        }
+        Ok(Saved::Done)
     }
 
     /// The filer's entry with all its fields.
@@ -201,10 +220,19 @@ impl Core {
         directory: &str,
         name: &str,
     ) -> Result<pb::Entry, RemoteError> {
-        let asked = self
-            .remote
-            .ask(ctx, self.remote.filer.lookup(directory, name));
+        let asked = self.stamped(ctx, directory, name);
         asked.map(|answer| answer.value)
+    }
+
+    /// The same, and up to where the filer's events are in it.
+    pub(crate) fn stamped(
+        &self,
+        ctx: &Context<'_>,
+        directory: &str,
+        name: &str,
+    ) -> Result<Stamped<pb::Entry>, RemoteError> {
+        self.remote
+            .ask(ctx, self.remote.filer.lookup(directory, name))
     }
 
     /// The error number for whoever wrote; says what went wrong.
@@ -225,7 +253,7 @@ impl Core {
     fn lost(&self, ctx: &Context<'_>, node: NodeId) -> Saved {
         // The event that says why may name its new place.
         let before = self.tree.read().locate(node);
-        let _ = ctx.sleep(PAUSE_MAX);
+        let _ = ctx.sleep(EVENT_PAUSE);
         let after = self.tree.read().locate(node);
         let same = |place: &Option<(String, String, u64)>| {
             place

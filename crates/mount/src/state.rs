@@ -13,11 +13,13 @@ use seaweed::{Entry, Kind, pb};
 use crate::attr::attr;
 use crate::changed::Changed;
 use crate::claims::Claims;
+use crate::compare::Compare;
 use crate::config::{MountConfig, RootAttr};
 use crate::fast::Fast;
 use crate::files::Files;
 use crate::gate::{Gate, Turn, Turns};
 use crate::invalidate::Invalidator;
+use crate::keeper::Keeper;
 use crate::locks::Locks;
 use crate::remote::{Remote, RemoteError};
 use crate::stats::Shared;
@@ -39,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) tree: RwLock<Tree>,
     pub(crate) remote: Remote,
     pub(crate) invalidator: Invalidator,
+    /// Keeps the tree within its memory.
+    pub(crate) keeper: Keeper,
     pub(crate) stats: Shared,
     /// Marks our own changes in the filer's events.
     pub(crate) signature: i32,
@@ -54,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) changed: Changed,
     /// Directories are renamed while nobody uses the paths below them.
     pub(crate) gate: Gate,
+    /// How the filer compares entries.
+    pub(crate) compare: Compare,
     /// Attributes of what is not open are changed by reading and writing: by those who ask for it, and by
     /// whoever stores the times of directories.
     pub(crate) amending: Turns,
@@ -92,6 +98,7 @@ impl Core {
         parent: NodeId,
         name: &str,
     ) -> Result<Result<Known, Negative>, Errno> {
+        let mut paced = false;
         for _ in 0..ATTEMPTS_MAX {
             let found = self.tree.read().find(parent, name);
             let question = match found {
@@ -102,6 +109,12 @@ impl Core {
                 Found::Absent => {
                     self.stats.lookup_hits.inc();
                     return Ok(Err(Negative { keep: true }));
+                }
+                // Both make an inode, mostly.
+                Found::Unnamed | Found::Unknown(_) if !paced && self.keeper.is_short() => {
+                    paced = true;
+                    self.keeper.pace(ctx)?;
+                    continue;
                 }
                 Found::Unnamed => {
                     if let Some(known) = self.tree.write().adopt(parent, name) {
@@ -199,6 +212,7 @@ impl Core {
         let (stale, trusted) = {
             let tree = self.tree.read();
             let held = tree.node(node).ok_or(Errno::ESTALE)?;
+            held.mark_used();
             (held.stale || !tree.is_trusted(), tree.is_trusted())
         };
         if stale && let Err(error) = self.refresh(ctx, node) {

@@ -35,6 +35,10 @@ pub struct MountStats {
     pub bytes_copied: Counter,
     /// Saves of files that stay open.
     pub open_saves: Counter,
+    /// Inodes that the kernel was asked to forget, as memory was short.
+    pub asked_back: Counter,
+    /// Changes of entries that others had changed meanwhile, and that were made again.
+    pub conflicts: Counter,
     /// Time of a write.
     pub write_time: Histogram,
     /// Events of the filer applied.
@@ -123,6 +127,16 @@ impl Export for MountStats {
                 "open_saves",
                 "Saves of files that stay open.",
                 &self.open_saves,
+            ),
+            (
+                "inodes_asked_back",
+                "Inodes that the kernel was asked to forget for want of memory.",
+                &self.asked_back,
+            ),
+            (
+                "entry_conflicts",
+                "Changes made again, as others had changed the entry meanwhile.",
+                &self.conflicts,
             ),
             ("events", "Filer events applied.", &self.events),
             (

@@ -24,21 +24,24 @@ mod listing;
 mod node;
 mod own;
 mod part;
+mod shrink;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fuse::NodeId;
+use ledger::Account;
 use seaweed::Entry;
 
 pub(crate) use apply::{Moved, Placed};
 use dir::Child;
-pub(crate) use dir::Dir;
+pub(crate) use dir::{Dir, weight};
 pub(crate) use listing::{Listed, in_order};
 pub(crate) use node::{Change, Content, Node, Place};
+pub(crate) use shrink::Asked;
 
 /// Something the kernel must no longer believe.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -89,6 +92,14 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: HashMap<NodeId, Node>,
+    /// Those among them that are directories.
+    dirs: HashSet<NodeId>,
+    /// The nodes in the order in which they are looked at when memory is short; see [`shrink`].
+    queue: VecDeque<NodeId>,
+    /// Memory is short: what the kernel forgets is forgotten here too.
+    is_tight: bool,
+    /// Where the memory of all this is counted.
+    account: Account,
     next_node: u64,
     /// The node of each hard link group that the kernel knows.
     link_nodes: HashMap<Bytes, NodeId>,
@@ -108,12 +119,21 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// A tree of which only the root is known. Not trusted until told so.
-    pub(crate) fn new(root_path: String, root: Arc<Entry>, dir_max_entries: usize) -> Self {
-        let root = Node::new(Place::Gone, root);
+    pub(crate) fn new(
+        root_path: String,
+        root: Arc<Entry>,
+        dir_max_entries: usize,
+        account: Account,
+    ) -> Self {
+        let root = Node::new(Place::Gone, root, &account);
         // The kernel holds the root without ever asking for it by name.
         root.count_lookup();
         Self {
             nodes: HashMap::from([(NodeId::ROOT, root)]),
+            dirs: HashSet::from([NodeId::ROOT]),
+            queue: VecDeque::from([NodeId::ROOT]),
+            is_tight: false,
+            account,
             next_node: NodeId::ROOT.0 + 1,
             link_nodes: HashMap::new(),
             link_names: HashMap::new(),
@@ -146,7 +166,8 @@ impl Tree {
 
     /// How many nodes and how many names without one are held.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let names = self.nodes.values().filter_map(|node| node.dir.as_ref());
+        let dirs = self.dirs.iter().filter_map(|id| self.nodes.get(id));
+        let names = dirs.filter_map(|node| node.dir.as_ref());
         let names: usize = names.map(|dir| dir.children.len()).sum();
         (self.nodes.len(), names)
     }
@@ -157,7 +178,10 @@ impl Tree {
             None => return Found::Stale,
             Some(node) => match &node.dir {
                 None => return Found::NotADirectory,
-                Some(dir) => dir,
+                Some(dir) => {
+                    node.mark_used();
+                    dir
+                }
             },
         };
         if self.trusted {
@@ -173,6 +197,7 @@ impl Tree {
                     ..
                 }) => {
                     if let Some(node) = self.nodes.get(id).filter(|node| !node.stale) {
+                        node.mark_used();
                         node.count_lookup();
                         return Found::Known(Known {
                             node: *id,
@@ -392,7 +417,7 @@ impl Tree {
                 Some(dir) => {
                     let overtaken = dir.changed_since(&name, seq, fence);
                     if let Some(child) = dir.children.get_mut(&name) {
-                        child.entry = (!overtaken).then_some(entry);
+                        child.set_entry((!overtaken).then_some(entry));
                         child.fence = child.fence.max(fence);
                     }
                     overtaken
@@ -523,9 +548,10 @@ impl Tree {
             None => {
                 let node = NodeId(self.next_node);
                 self.next_node += 1;
+                self.enqueue(node, entry.is_directory());
                 let place = Place::In(parent, Arc::clone(name));
                 self.nodes
-                    .insert(node, Node::new(place, Arc::clone(&entry)));
+                    .insert(node, Node::new(place, Arc::clone(&entry), &self.account));
                 node
             }
         };
@@ -548,12 +574,7 @@ impl Tree {
         node: Option<NodeId>,
         fence: i64,
     ) {
-        let child = Child {
-            entry,
-            node,
-            fence,
-            ours: false,
-        };
+        let child = Child::new(&self.account, name, entry, node, fence);
         let group = self.link_of(&child);
         let Some(dir) = self.dir_mut(parent) else {
             return;
@@ -594,7 +615,7 @@ impl Tree {
         if let Some(dir) = self.dir_mut(parent)
             && let Some(child) = dir.children.get_mut(name)
         {
-            child.entry = None;
+            child.set_entry(None);
         }
     }
 
@@ -673,14 +694,19 @@ impl Tree {
         let Some(removed) = self.nodes.remove(&node) else {
             return;
         };
+        self.dirs.remove(&node);
+        let tight = self.is_tight;
         if let Place::In(parent, name) = &removed.place
             && let Some(dir) = self.dir_mut(*parent)
             && let Some(child) = dir.children.get_mut(name)
             && child.node == Some(node)
         {
             child.node = None;
-            if child.entry.is_none() && !dir.complete {
-                dir.children.remove(name);
+            let is_worth_it = child.entry.is_some() || dir.complete;
+            if tight || !is_worth_it {
+                dir.complete &= !tight;
+                let child = dir.children.remove(name);
+                child.inspect(|child| self.unlink_name(child, *parent, name));
             }
         }
         if let Some(id) = &removed.content.entry.hard_link_id

@@ -179,7 +179,8 @@ mod tests {
                 ..pb::Entry::default()
             },
         );
-        let mut tree = Tree::new("/".to_owned(), Arc::new(root.unwrap()), 100_000);
+        let account = ledger::Account::unlimited();
+        let mut tree = Tree::new("/".to_owned(), Arc::new(root.unwrap()), 100_000, account);
         tree.trust(true);
         let mut all = Vec::new();
         for at in 0..files {

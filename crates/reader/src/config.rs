@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ledger::Account;
+
 /// Settings of a [`Reader`](crate::Reader).
 #[derive(Debug, Clone)]
 pub struct ReaderConfig {
     /// Ceiling for all file data in memory, in bytes: cached, in use and on its way.
     pub memory_bytes: usize,
+    /// Where that is counted, and lowered while memory is short.
+    pub account: Account,
     /// Where chunks are kept on disk; `None` for nowhere.
     pub disk: Option<DiskConfig>,
     /// Chunks that may be fetched at the same time. A quarter of it, at most eight, is used
@@ -32,6 +36,7 @@ impl Default for ReaderConfig {
     fn default() -> Self {
         Self {
             memory_bytes: 256 << 20,
+            account: Account::unlimited(),
             disk: None,
             concurrent: 128,
             prefetch_patience: Duration::from_secs(30),

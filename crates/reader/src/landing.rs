@@ -172,7 +172,10 @@ mod tests {
 
     #[test]
     fn an_adopted_block_is_counted_as_long_as_its_bytes_live_and_not_copied() {
-        let (arena, memory) = (arena(), Memory::new(64 << 10, Arc::default()));
+        let (arena, memory) = (
+            arena(),
+            Memory::new(64 << 10, ledger::Account::unlimited(), Arc::default()),
+        );
         let block = filled(&arena, 5000);
         let at = block.as_ptr();
         let mut landing = Landing::new(&memory, 1 << 20, None);
@@ -191,7 +194,10 @@ mod tests {
 
     #[test]
     fn a_block_beyond_the_limit_or_the_memory_is_given_back_as_it_was() {
-        let (arena, memory) = (arena(), Memory::new(64 << 10, Arc::default()));
+        let (arena, memory) = (
+            arena(),
+            Memory::new(64 << 10, ledger::Account::unlimited(), Arc::default()),
+        );
         let mut narrow = Landing::new(&memory, 4999, None);
         assert_eq!(narrow.adopt(filled(&arena, 5000)).unwrap_err().len(), 5000);
         let mut landing = Landing::new(&memory, 1 << 20, None);
@@ -210,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_stored_length_is_guessed_from_the_entry() {
-        let memory = Memory::new(64 << 10, Arc::default());
+        let memory = Memory::new(64 << 10, ledger::Account::unlimited(), Arc::default());
         let likely = |size, cipher_key, is_manifest| {
             let chunk = Chunk {
                 file_id: FileId {

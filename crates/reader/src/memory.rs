@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use ledger::{Account, LEVELS};
 use parking_lot::Mutex;
 
 use crate::ReaderStats;
@@ -14,6 +15,7 @@ use crate::cache::{Cache, Piece};
 use crate::piece::PieceKey;
 use crate::pool::{Buffer, Charge, Pool};
 use crate::stream::{Inner, Stream};
+use crate::window::Reach;
 
 /// A handle that has not been read through for this long can wait for its next piece.
 const IDLE: Duration = Duration::from_secs(2);
@@ -44,10 +46,10 @@ struct Handles {
 }
 
 impl Memory {
-    /// Memory of at most `limit` bytes.
-    pub(crate) fn new(limit: usize, stats: Arc<ReaderStats>) -> Self {
+    /// Memory of at most `limit` bytes, and of what `account` may have.
+    pub(crate) fn new(limit: usize, account: Account, stats: Arc<ReaderStats>) -> Self {
         Self {
-            pool: Pool::new(limit),
+            pool: Pool::new(limit, account),
             cache: Cache::default(),
             handles: Mutex::new(Handles {
                 streams: Vec::new(),
@@ -137,6 +139,30 @@ impl Memory {
         self.update_gauge();
     }
 
+    /// Drops cached pieces and pins of idle handles until no more is held than may be now.
+    pub(crate) fn fit(&self) {
+        self.pool.fit();
+        while self.pool.held() > self.pool.limit() && self.cache.evict() {
+            self.stats.evictions.inc();
+            self.pool.fit();
+        }
+        if self.pool.held() > self.pool.limit() {
+            self.ask_idle_handles();
+        }
+        self.update_gauge();
+    }
+
+    /// How far to read ahead of whom one would read `reach` ahead of otherwise: less while memory is
+    /// short, and then not at all.
+    pub(crate) fn reach(&self, reach: Reach) -> Reach {
+        let ease = self.pool.account().ease();
+        let most = reach.most / u64::from(LEVELS) * u64::from(ease);
+        match ease {
+            LEVELS => reach,
+            _ => Reach { most, ..reach },
+        }
+    }
+
     /// Bytes held, cached or in use.
     pub(crate) fn held(&self) -> usize {
         self.pool.held()
@@ -204,7 +230,7 @@ mod tests {
     #[test]
     fn cached_pieces_make_way_and_held_ones_stay() {
         let stats = Arc::new(ReaderStats::default());
-        let memory = Memory::new(64 << 10, Arc::clone(&stats));
+        let memory = Memory::new(64 << 10, Account::unlimited(), Arc::clone(&stats));
         for n in 0..100 {
             let buffer = memory.take(4096).unwrap();
             memory.insert(
@@ -226,7 +252,11 @@ mod tests {
 
     #[test]
     fn what_is_read_once_goes_round_in_a_part_of_the_memory() {
-        let memory = Memory::new(128 << 20, Arc::new(ReaderStats::default()));
+        let memory = Memory::new(
+            128 << 20,
+            Account::unlimited(),
+            Arc::new(ReaderStats::default()),
+        );
         let put = |n: u64| {
             let buffer = memory.take(2 << 20).unwrap();
             memory.insert(
@@ -246,9 +276,43 @@ mod tests {
     }
 
     #[test]
+    fn under_pressure_less_is_read_ahead_and_less_is_kept() {
+        let ledger = ledger::Ledger::new(1 << 30, 0, |_| ledger::Share {
+            most: 64 << 10,
+            least: 16 << 10,
+        });
+        let account = ledger.account(ledger::Holder::Reads).clone();
+        let memory = Memory::new(64 << 10, account, Arc::new(ReaderStats::default()));
+        for n in 0..8 {
+            let buffer = memory.take(4096).unwrap();
+            memory.insert(
+                key(n),
+                Piece::new(buffer.freeze(), crate::stats::Source::Disk),
+            );
+        }
+        let reach = Reach {
+            first: 1 << 20,
+            most: 16 << 20,
+        };
+        assert_eq!(memory.reach(reach).most, 16 << 20);
+        memory.fit();
+        assert_eq!(memory.held(), 32 << 10);
+        let full = ledger::Look {
+            resident: 1 << 30,
+            ..Default::default()
+        };
+        for want in [12_u64, 8, 4, 0] {
+            ledger.observe(&full);
+            assert_eq!(memory.reach(reach).most, want << 20);
+        }
+        memory.fit();
+        assert_eq!(memory.held(), 16 << 10);
+    }
+
+    #[test]
     fn a_hopeless_request_costs_no_piece() {
         let stats = Arc::new(ReaderStats::default());
-        let memory = Memory::new(64 << 10, Arc::clone(&stats));
+        let memory = Memory::new(64 << 10, Account::unlimited(), Arc::clone(&stats));
         let in_use = memory.take(32 << 10).unwrap();
         let buffer = memory.take(16 << 10).unwrap();
         memory.insert(

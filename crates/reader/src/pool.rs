@@ -14,6 +14,7 @@ mod mapping;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ledger::Account;
 use parking_lot::Mutex;
 
 use classes::{CLASSES, class_of, is_mapped};
@@ -23,6 +24,8 @@ use mapping::Mapping;
 #[derive(Debug)]
 pub(crate) struct Pool {
     limit: usize,
+    /// What the mount's ledger knows of this, and how much of the limit it leaves now.
+    account: Account,
     /// Bytes of free blocks worth keeping: more would only be taken from the caches.
     keep: usize,
     state: Mutex<State>,
@@ -37,10 +40,11 @@ struct State {
 }
 
 impl Pool {
-    /// A pool that never holds more than `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
+    /// A pool that never holds more than `limit` bytes, nor more than its account may.
+    pub(crate) fn new(limit: usize, account: Account) -> Arc<Self> {
         Arc::new(Self {
             limit,
+            account,
             keep: limit / 4,
             state: Mutex::new(State {
                 held: 0,
@@ -50,9 +54,14 @@ impl Pool {
         })
     }
 
-    /// The ceiling, in bytes.
+    /// The ceiling, in bytes; while memory is short it is lower.
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.limit.min(self.account.limit())
+    }
+
+    /// What the mount's ledger says.
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
     }
 
     /// Bytes held now, free blocks included.
@@ -88,7 +97,7 @@ impl Pool {
                     Some(block)
                 }
                 None => {
-                    state.reserve(size, self.limit)?;
+                    state.reserve(size, self.limit(), &self.account)?;
                     None
                 }
             }
@@ -98,7 +107,7 @@ impl Pool {
             None => match Block::new(size) {
                 Ok(block) => block,
                 Err(_) => {
-                    self.state.lock().held -= size;
+                    self.state.lock().release(size, &self.account);
                     return None;
                 }
             },
@@ -112,7 +121,9 @@ impl Pool {
 
     /// Counts `len` bytes that somebody else allocates, unless that would break the ceiling.
     pub(crate) fn charge(self: &Arc<Self>, len: usize) -> Option<Charge> {
-        self.state.lock().reserve(len, self.limit)?;
+        self.state
+            .lock()
+            .reserve(len, self.limit(), &self.account)?;
         Some(Charge {
             len,
             pool: Arc::clone(self),
@@ -127,16 +138,24 @@ impl Pool {
         }
     }
 
+    /// Gives free blocks back to the system as far as more is held than may be.
+    pub(crate) fn fit(&self) {
+        let limit = self.limit();
+        self.state.lock().drop_free(limit, &self.account);
+    }
+
     fn give_back(&self, block: Block) {
         let size = block.as_slice().len();
         let mut state = self.state.lock();
         match class_of(size) {
-            Some((class, _)) if state.free_bytes + size <= self.keep => {
+            Some((class, _))
+                if state.free_bytes + size <= self.keep && state.held <= self.limit() =>
+            {
                 state.free_bytes += size;
                 state.free[class].push(block);
             }
             _ => {
-                state.held -= size;
+                state.release(size, &self.account);
                 drop(state);
                 drop(block);
             }
@@ -144,25 +163,47 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.state.get_mut().drop_free(0, &self.account);
+    }
+}
+
 impl State {
     /// Makes room for `size` more bytes, at the expense of free blocks.
-    fn reserve(&mut self, size: usize, limit: usize) -> Option<()> {
-        if self.held - self.free_bytes + size > limit {
+    fn reserve(&mut self, size: usize, limit: usize, account: &Account) -> Option<()> {
+        if (self.held - self.free_bytes).checked_add(size)? > limit {
             return None;
         }
-        let mut class = CLASSES;
-        while self.held + size > limit {
-            // Free blocks suffice, as was just seen; the largest go first.
-            class = class.checked_sub(1)?;
-            while self.held + size > limit
-                && let Some(block) = self.free[class].pop()
-            {
-                self.held -= block.as_slice().len();
-                self.free_bytes -= block.as_slice().len();
+        // Free blocks suffice, as was just seen.
+        self.drop_free(limit.saturating_sub(size), account);
+        if !account.try_take(size) {
+            // Others have the memory: at least none of it waits here.
+            self.drop_free(0, account);
+            if !account.try_take(size) {
+                return None;
             }
         }
         self.held += size;
         Some(())
+    }
+
+    /// Gives free blocks back until no more than `most` bytes are held; the largest go first.
+    fn drop_free(&mut self, most: usize, account: &Account) {
+        for class in (0..CLASSES).rev() {
+            while self.held > most
+                && let Some(block) = self.free[class].pop()
+            {
+                let size = block.as_slice().len();
+                self.free_bytes -= size;
+                self.release(size, account);
+            }
+        }
+    }
+
+    fn release(&mut self, size: usize, account: &Account) {
+        self.held -= size;
+        account.give(size);
     }
 }
 
@@ -230,7 +271,9 @@ impl Charge {
     /// Counts `len` bytes instead, be there room for them or not.
     pub(crate) fn set_len(&mut self, len: usize) {
         let mut state = self.pool.state.lock();
-        state.held = state.held - self.len + len;
+        state.release(self.len, &self.pool.account);
+        state.held += len;
+        self.pool.account.take(len);
         self.len = len;
     }
 
@@ -245,7 +288,8 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.pool.state.lock().held -= self.len;
+        let mut state = self.pool.state.lock();
+        state.release(self.len, &self.pool.account);
     }
 }
 
@@ -298,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_block_is_recycled_and_counted_until_it_is_given_to_the_system() {
-        let pool = Pool::new(1 << 20);
+        let pool = Pool::new(1 << 20, Account::unlimited());
         let first = pool.take(100 << 10).unwrap();
         let at = first.as_ref().as_ptr();
         assert_eq!(pool.held(), 112 << 10);
@@ -312,7 +356,7 @@ mod tests {
 
     #[test]
     fn the_ceiling_holds_and_free_blocks_make_way_for_other_sizes() {
-        let pool = Pool::new(64 << 10);
+        let pool = Pool::new(64 << 10, Account::unlimited());
         let small: Vec<_> = (0..16).map(|_| pool.take(4096).unwrap()).collect();
         assert!(pool.take(512).is_none());
         assert!(pool.charge(1).is_none());
@@ -326,7 +370,7 @@ mod tests {
 
     #[test]
     fn shares_of_a_frozen_buffer_keep_its_block() {
-        let pool = Pool::new(64 << 10);
+        let pool = Pool::new(64 << 10, Account::unlimited());
         let mut buffer = pool.take(8192).unwrap();
         buffer.as_mut_slice().fill(5);
         buffer.set_len(5000);
@@ -343,8 +387,37 @@ mod tests {
     }
 
     #[test]
+    fn what_the_ledger_refuses_is_refused_here() {
+        let ledger = ledger::Ledger::new(48 << 10, 0, |_| ledger::Share {
+            most: 64 << 10,
+            least: 16 << 10,
+        });
+        let account = ledger.account(ledger::Holder::Reads).clone();
+        let pool = Pool::new(1 << 20, account.clone());
+        let blocks: Vec<_> = (0..4).map(|_| pool.take(8192).unwrap()).collect();
+        assert_eq!((pool.held(), account.held()), (32 << 10, 32 << 10));
+        let metadata = ledger.account(ledger::Holder::Metadata).weigh(12 << 10);
+        assert!(pool.take(8192).is_none(), "the ceiling");
+        drop(blocks);
+        // What is free in another size makes way.
+        assert!(pool.take(20 << 10).is_some());
+        assert_eq!(pool.held(), account.held());
+        for _ in 0..5 {
+            ledger.observe(&ledger::Look {
+                resident: 1 << 20,
+                ..Default::default()
+            });
+        }
+        pool.fit();
+        assert!(pool.limit() == 16 << 10 && pool.held() <= 16 << 10);
+        drop(metadata);
+        drop(pool);
+        assert_eq!(account.held(), 0);
+    }
+
+    #[test]
     fn a_charge_lives_as_long_as_its_bytes() {
-        let pool = Pool::new(1000);
+        let pool = Pool::new(1000, Account::unlimited());
         let bytes = pool.charge(900).unwrap().cover(Bytes::from(vec![1; 900]));
         let share = bytes.slice(1..2);
         drop(bytes);

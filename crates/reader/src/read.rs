@@ -49,7 +49,7 @@ impl Core {
         out: &mut dyn Sink,
     ) -> Result<Source, ReadError> {
         let len = range.end - range.start;
-        let (access, _turn) = stream.begin(self.reach, range.start, len);
+        let (access, _turn) = stream.begin(self.memory.reach(self.reach), range.start, len);
         if let Access::Sequential(course) = access {
             // First, so that other threads fetch while this one does.
             self.fetch_ahead(view, stream, course, range.end, prefetchers);

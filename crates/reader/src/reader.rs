@@ -65,7 +65,7 @@ impl Reader {
         };
         let core = Arc::new(Core {
             route,
-            memory: Memory::new(memory, Arc::clone(&stats)),
+            memory: Memory::new(memory, config.account.clone(), Arc::clone(&stats)),
             disk,
             pace: Pace::default(),
             flights: Flights::default(),
@@ -208,6 +208,11 @@ impl Reader {
     /// What was counted so far.
     pub fn stats(&self) -> &Arc<ReaderStats> {
         &self.0.core.stats
+    }
+
+    /// Gives back what is more than the account may have now.
+    pub fn fit(&self) {
+        self.0.core.memory.fit();
     }
 
     /// Bytes of file data in memory now.

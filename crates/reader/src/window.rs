@@ -262,6 +262,8 @@ impl Window {
         if !trail.is_sequential() {
             return Access::Random;
         }
+        // It may reach less far than before.
+        trail.ahead = trail.ahead.min(most);
         if trail.ahead == 0 {
             trail.ahead = first.min(most);
             trail.grow_at = trail.end + trail.ahead;

@@ -16,6 +16,7 @@ use fabric::{
 };
 use filer::{Filer, FilerConfig, VolumeMap};
 use fuse::Negotiated;
+use ledger::{Holder, Ledger, Machine};
 use mount::{FilerLocator, IdMap, Mount, MountConfig, MountStats, RootAttr};
 use reader::{DiskConfig, Reader, ReaderConfig, ReaderStats};
 use seaweed::security::{HttpsClient, Security};
@@ -23,6 +24,7 @@ use serde_json::json;
 use stats::{Export, Exporter, Health, Registry, Summary};
 use writer::{FilerUpload, Placement, UploadConfig, Writer, WriterConfig};
 
+use crate::memory::{Parts, Watch};
 use crate::options::{MountOptions, VolumeServerAccess};
 use crate::sidecars::Place;
 
@@ -35,17 +37,23 @@ pub struct Assembled {
     pub stats: Arc<MountStats>,
     /// Everything there is to show.
     pub registry: Arc<Registry>,
+    /// Looks after the memory.
+    pub watch: Watch,
     /// The first column of `/proc/mounts`.
     pub source: String,
 }
 
 /// Connects to the filer and builds the file system on top of it. `over` are the attributes of
-/// the directory that will be mounted over.
+/// the directory that will be mounted over. The options keep to the ledger's shares already.
 ///
 /// # Errors
 /// Names what is missing: the filer that does not answer, the certificate that cannot be read,
 /// the cache directory that cannot be used.
-pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Assembled> {
+pub async fn assemble(
+    options: &MountOptions,
+    ledger: &Ledger,
+    over: Over,
+) -> anyhow::Result<Assembled> {
     let security = Security::load(options.config_dir.as_deref())?;
     if let Some(source) = &security.source {
         tracing::info!(file = %source.display(), "using security settings");
@@ -87,19 +95,30 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     let Ways { route, volumes } = ways(&fabric, options, http)?;
     let fabric = fabric.map(|(fabric, _)| fabric);
     let cluster = cluster_name(&configuration);
-    let reader =
-        Reader::open(reader_config(options, cluster), route).context("opening the caches")?;
+    let reader = Reader::open(reader_config(options, ledger, cluster), route)
+        .context("opening the caches")?;
     let reader_stats = Arc::clone(reader.stats());
 
     let stats = Arc::new(MountStats::default());
-    let config = mount_config(options, over);
+    let config = mount_config(options, ledger, over);
     let upload = upload(options, &security, &filer, fabric.as_ref())?;
     let store = Arc::clone(upload.store());
-    let writer = writer(options, upload);
+    let writer = writer(options, ledger, upload);
     let writer_stats = writer.stats();
     let whole = whole_files(options, &stats, cluster_name(&configuration))?;
     let counted = Arc::clone(&stats);
+    let (looked, written) = (reader.clone(), writer.clone());
     let mount = Mount::open(config, filer.clone(), reader, writer, whole, counted).await?;
+    let mount = Arc::new(mount);
+    let parts = Parts {
+        reader: looked,
+        writer: written,
+        mount: Arc::clone(&mount),
+        arena: fabric.as_ref().and_then(|fabric| fabric.arena_stats()),
+        volumes: volumes.clone(),
+    };
+    let watch = Watch::start(ledger.clone(), Machine::default(), parts)
+        .context("starting to look after memory")?;
 
     let registry = Arc::new(registry(
         options,
@@ -110,6 +129,7 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     ));
     registry.add(Arc::clone(&stats) as Arc<dyn Export>);
     registry.add(reader_stats);
+    registry.add(Arc::new(ledger.clone()));
     if let Some(numbers) = mount.whole_numbers() {
         registry.add(numbers);
     }
@@ -124,9 +144,10 @@ pub async fn assemble(options: &MountOptions, over: Over) -> anyhow::Result<Asse
     registry.add(http_stats);
     registry.add(Arc::new(FilerNumbers(filer)));
     Ok(Assembled {
-        mount: Arc::new(mount),
+        mount,
         stats,
         registry,
+        watch,
         source: source(options),
     })
 }
@@ -211,7 +232,7 @@ fn https_config(settings: &HttpsClient) -> anyhow::Result<Arc<fabric::http::Clie
     fabric::http::client_config(settings).context("https.client in security.toml")
 }
 
-fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
+fn reader_config(options: &MountOptions, ledger: &Ledger, cluster: String) -> ReaderConfig {
     let disk = (options.data.disk_bytes > 0).then(|| DiskConfig {
         dir: options.data.cache_dir.clone(),
         capacity_bytes: options.data.disk_bytes,
@@ -219,6 +240,7 @@ fn reader_config(options: &MountOptions, cluster: String) -> ReaderConfig {
     });
     ReaderConfig {
         memory_bytes: usize::try_from(options.data.memory_bytes).unwrap_or(usize::MAX),
+        account: ledger.account(Holder::Reads).clone(),
         disk,
         concurrent: options.data.concurrent_readers,
         ..ReaderConfig::default()
@@ -253,7 +275,14 @@ fn whole_files(
 
 /// No larger chunk is made, whatever `-chunkSizeLimitMB` says: volume servers refuse files of more
 /// than 256 MiB unless they are told otherwise, and readers fetch chunks whole.
-const CHUNK_MAX: usize = 128 << 20;
+pub(crate) const CHUNK_MAX: usize = 128 << 20;
+
+/// The largest chunk that is made.
+pub(crate) fn chunk_bytes(options: &MountOptions) -> usize {
+    usize::try_from(options.data.chunk_bytes)
+        .unwrap_or(usize::MAX)
+        .min(CHUNK_MAX)
+}
 
 fn upload(
     options: &MountOptions,
@@ -289,17 +318,18 @@ fn upload(
     Ok(FilerUpload::new(filer.clone(), runtime, config))
 }
 
-fn writer(options: &MountOptions, upload: FilerUpload) -> Writer {
+fn writer(options: &MountOptions, ledger: &Ledger, upload: FilerUpload) -> Writer {
     let data = &options.data;
     let config = WriterConfig {
-        chunk_bytes: usize::try_from(data.chunk_bytes)
-            .unwrap_or(usize::MAX)
-            .min(CHUNK_MAX),
+        chunk_bytes: chunk_bytes(options),
+        account: ledger.account(Holder::Writes).clone(),
         uploads: data.concurrent_writers,
         swap_dir: data.swap_dir.clone(),
         ..WriterConfig::default()
     };
     let config = config.with_buffer(data.write_buffer_mib);
+    let most = usize::try_from(options.memory.write_bytes).unwrap_or(usize::MAX);
+    let config = config.with_memory(most);
     Writer::new(config, Arc::new(upload))
 }
 
@@ -313,13 +343,14 @@ fn cluster_name(configuration: &filer::Configuration) -> String {
     }
 }
 
-fn mount_config(options: &MountOptions, over: Over) -> MountConfig {
+fn mount_config(options: &MountOptions, ledger: &Ledger, over: Over) -> MountConfig {
     MountConfig {
         filer_path: options.tree.path.clone(),
         meta_ttl: options.metadata.ttl,
         long_meta_ttl: options.metadata.long_ttl,
         dir_max_entries: options.metadata.dir_max_entries,
         dir_idle_evict: options.metadata.dir_idle_evict,
+        account: ledger.account(Holder::Metadata).clone(),
         uid_map: IdMap::new(options.point.uid_map.clone()),
         gid_map: IdMap::new(options.point.gid_map.clone()),
         include_system_entries: options.tree.include_system_entries,

@@ -14,6 +14,7 @@ pub mod help;
 pub mod invocation;
 pub mod lifecycle;
 pub mod logging;
+pub mod memory;
 pub mod options;
 pub mod run;
 pub mod server;

@@ -47,6 +47,8 @@ pub struct MountOptions {
     pub tree: TreeOptions,
     /// Where and as whose it appears.
     pub point: PointOptions,
+    /// How much memory all of it may take.
+    pub memory: MemoryOptions,
     /// How file data is found and kept.
     pub data: DataOptions,
     /// How data comes over the fabric; none without `-rdma.enabled`.
@@ -152,6 +154,17 @@ pub struct DataOptions {
     pub flush_every: Duration,
     /// `-writeBufferSizeMB`; 0 for the default.
     pub write_buffer_mib: u64,
+}
+
+/// How much memory a mount may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// `-memoryLimitMB`, in bytes; 0 for what the machine gives.
+    pub limit_bytes: u64,
+    /// Which of the flags that say how much of it goes where were given, so that they are obeyed.
+    pub given: Vec<&'static str>,
+    /// Most of it that written bytes may take; no flag says so.
+    pub write_bytes: u64,
 }
 
 /// How volume servers are reached.
@@ -263,6 +276,7 @@ impl MountOptions {
         Ok(Self {
             tree: TreeOptions::from_values(values)?,
             point: PointOptions::from_values(values)?,
+            memory: MemoryOptions::from_values(values),
             data: DataOptions::from_values(values)?,
             fabric: FabricOptions::from_values(values)?,
             whole: WholeOptions::from_values(values),
@@ -370,6 +384,26 @@ impl DataOptions {
             flush_every: Duration::from_secs(values.count("metadataFlushSeconds")),
             write_buffer_mib: values.count("writeBufferSizeMB"),
         })
+    }
+}
+
+impl MemoryOptions {
+    fn from_values(values: &Values) -> Self {
+        let lends = values.switch("rdma.enabled") && values.switch("rdma.shortCircuit");
+        let parts = [
+            "readerCacheSizeMB",
+            "chunkSizeLimitMB",
+            "concurrentWriters",
+            "fuse.maxThreads",
+        ];
+        let parts = parts
+            .into_iter()
+            .chain(lends.then_some("rdma.shortCircuitIndexMB"));
+        Self {
+            limit_bytes: values.mib("memoryLimitMB"),
+            given: parts.filter(|name| values.is_given(name)).collect(),
+            write_bytes: u64::MAX,
+        }
     }
 }
 

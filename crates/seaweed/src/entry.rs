@@ -112,7 +112,7 @@ impl Entry {
             Kind::Symlink => attributes.symlink_target.len() as u64,
             _ => size::size(&attributes, &chunks, &entry.content, remote.as_ref()),
         };
-        let hard_link_id = Some(entry.hard_link_id).filter(|id| !id.is_empty());
+        let hard_link_id = Some(own(&entry.hard_link_id)).filter(|id| !id.is_empty());
         let inode = match (attributes.inode, &hard_link_id) {
             (0, Some(id)) => inode::of_hard_link(id),
             (0, None) => inode::of_path(&path(directory_path, &entry.name), attributes.crtime),
@@ -134,7 +134,7 @@ impl Entry {
             inode,
             hard_link_id,
             xattrs: xattrs(entry.extended),
-            content: entry.content,
+            content: own(&entry.content),
             chunks,
             remote,
             ttl_sec: attributes.ttl_sec,
@@ -172,6 +172,27 @@ impl Entry {
     pub fn is_remote_only(&self) -> bool {
         let remote = self.remote.as_ref().is_some_and(|remote| remote.size > 0);
         remote && self.size > 0 && self.chunks.is_empty() && self.content.is_empty()
+    }
+
+    /// Bytes of memory that it takes, as nearly as can be told from outside an allocator.
+    pub fn weight(&self) -> usize {
+        let text = |len: usize| if len == 0 { 0 } else { len + ALLOCATED };
+        let xattrs = self.xattrs.iter();
+        let xattrs = xattrs.map(|(name, value)| XATTR + text(name.len()) + text(value.len()));
+        let chunk = |chunk: &Chunk| {
+            let key = usize::from(chunk.cipher_key.is_some()) * (32 + ALLOCATED);
+            size_of::<Chunk>() + text(chunk.e_tag.len()) + key
+        };
+        let chunks: usize = self.chunks.iter().map(chunk).sum();
+        let group = self.hard_link_id.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>()
+            + text(self.name.len())
+            + text(self.symlink_target.len())
+            + text(self.mime.len())
+            + text(self.content.len())
+            + text(group)
+            + text(chunks)
+            + xattrs.sum::<usize>()
     }
 
     /// Reading both gives the same bytes, as far as the entries tell.
@@ -245,6 +266,11 @@ pub enum EntryError {
     },
 }
 
+/// What an allocation takes beside its bytes, roundings included.
+const ALLOCATED: usize = 16;
+/// An extended attribute's place in its map.
+const XATTR: usize = 96;
+
 /// Extended attributes are kept under this prefix among other things a filer knows.
 const XATTR_PREFIX: &str = "xattr-";
 /// Longest piece of a bad name that an error repeats.
@@ -265,6 +291,12 @@ fn check_name(directory: &str, name: &str) -> Result<(), EntryError> {
     })
 }
 
+/// Bytes of a message in memory of their own: as a part of it they would keep all of the message, and whatever
+/// else came in the same buffer.
+fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
 fn path(directory: &str, name: &str) -> String {
     format!("{}/{name}", directory.trim_end_matches('/'))
 }
@@ -272,7 +304,7 @@ fn path(directory: &str, name: &str) -> String {
 fn xattrs(extended: std::collections::HashMap<String, Bytes>) -> BTreeMap<String, Bytes> {
     let named = extended.into_iter().filter_map(|(key, value)| {
         let name = key.strip_prefix(XATTR_PREFIX)?;
-        (!name.is_empty()).then(|| (name.to_owned(), value))
+        (!name.is_empty()).then(|| (name.to_owned(), own(&value)))
     });
     named.collect()
 }

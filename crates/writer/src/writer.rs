@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use context::Context;
+use context::{Context, Stopped};
+use ledger::Account;
 use parking_lot::Mutex;
 
 use crate::budget::{Budget, Grant};
@@ -32,6 +33,8 @@ pub struct WriterConfig {
     pub uploads: usize,
     /// Memory for written bytes, over all files.
     pub memory_bytes: usize,
+    /// Where that is counted, and lowered while memory is short: then writes wait for uploads.
+    pub account: Account,
     /// Bytes in the swap file; 0 for none.
     pub swap_bytes: u64,
     /// `-cacheDirWrite`: where the swap file is.
@@ -62,6 +65,29 @@ impl WriterConfig {
     }
 }
 
+impl WriterConfig {
+    /// Has no more than `bytes` in memory, and the rest of what `-writeBufferSizeMB` allows in the swap
+    /// file.
+    #[must_use]
+    pub fn with_memory(self, bytes: usize) -> Self {
+        let memory_bytes = self
+            .memory_bytes
+            .min(bytes)
+            .max(MIN_BLOCKS * self.chunk_bytes);
+        let moved = self.memory_bytes.saturating_sub(memory_bytes) as u64;
+        Self {
+            memory_bytes,
+            swap_bytes: self.swap_bytes.saturating_add(moved),
+            ..self
+        }
+    }
+
+    /// The least memory with which writing goes on.
+    pub fn least_memory(&self) -> usize {
+        MIN_BLOCKS * self.chunk_bytes
+    }
+}
+
 /// Fewer blocks than this would have every writer wait for every upload.
 const MIN_BLOCKS: usize = 4;
 
@@ -71,6 +97,7 @@ impl Default for WriterConfig {
             chunk_bytes: 2 << 20,
             uploads: 128,
             memory_bytes: 256 << 20,
+            account: Account::unlimited(),
             swap_bytes: 4 << 30,
             swap_dir: std::env::temp_dir(),
             patience: Duration::from_secs(60),
@@ -108,7 +135,11 @@ impl Writer {
     /// A writer that stores chunks through `upload`.
     pub fn new(config: WriterConfig, upload: Arc<dyn Upload>) -> Self {
         Self(Arc::new(Inside {
-            budget: Arc::new(Budget::new(config.memory_bytes, config.chunk_bytes)),
+            budget: Arc::new(Budget::new(
+                config.memory_bytes,
+                config.chunk_bytes,
+                config.account.clone(),
+            )),
             workers: Arc::new(Workers::new(config.uploads)),
             swap: Arc::new(Swap::new(
                 config.swap_dir.clone(),
@@ -129,6 +160,11 @@ impl Writer {
     pub fn file(&self, path: String) -> Dirty {
         let id = self.0.next_file.fetch_add(1, Ordering::Relaxed);
         Dirty::new(Arc::new(Shared::new(Arc::clone(&self.0), id, path)))
+    }
+
+    /// Gives back what is more than the account may have now, as far as nothing depends on it.
+    pub fn fit(&self) {
+        self.0.budget.fit();
     }
 
     /// Its numbers.
@@ -154,6 +190,7 @@ impl Inside {
     /// Leave to keep `bytes` more.
     pub(crate) fn room(&self, ctx: &Context<'_>, bytes: usize) -> Result<Room, WriteError> {
         let mut waited = false;
+        let (mut stored, mut moved) = (self.stats.chunks.get(), Instant::now());
         loop {
             if let Some(grant) = self.budget.try_take(bytes) {
                 return Ok(Room::Memory(grant));
@@ -175,9 +212,17 @@ impl Inside {
             }
             if !std::mem::replace(&mut waited, true) {
                 self.stats.waits.inc();
+                self.budget.count_wait();
             }
-            ctx.check()?;
+            match ctx.check() {
+                // There is memory as soon as others' bytes are stored, and they are being stored.
+                Err(Stopped::TimedOut) if moved.elapsed() < self.config.patience => {}
+                checked => checked?,
+            }
             self.budget.wait(LOOK);
+            if std::mem::replace(&mut stored, self.stats.chunks.get()) != stored {
+                moved = Instant::now();
+            }
         }
     }
 

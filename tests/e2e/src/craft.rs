@@ -189,6 +189,19 @@ impl Craft {
     /// # Panics
     /// When the filer refuses one.
     pub fn crowd(&self, directory: &str, names: impl Iterator<Item = String>) {
+        self.crowd_with(directory, names, b"");
+    }
+
+    /// The same with bytes in their entries.
+    ///
+    /// # Panics
+    /// When the filer refuses one.
+    pub fn crowd_with(
+        &self,
+        directory: &str,
+        names: impl Iterator<Item = String>,
+        content: &'static [u8],
+    ) {
         let mut names = names.peekable();
         while names.peek().is_some() {
             let part: Vec<String> = names.by_ref().take(500).collect();
@@ -197,7 +210,11 @@ impl Craft {
                 for name in part {
                     let request = pb::CreateEntryRequest {
                         directory: directory.to_owned(),
-                        entry: Some(pb::Entry { name, ..regular(0) }),
+                        entry: Some(pb::Entry {
+                            name,
+                            content: content.into(),
+                            ..regular(content.len() as u64)
+                        }),
                         ..Default::default()
                     };
                     let mut client = self.filer.client();

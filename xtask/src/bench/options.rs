@@ -132,7 +132,7 @@ fn command() -> Command {
             switch("quick").help("Less of everything: a look, not a result"),
             number("rounds", 1, 100).help("Repetitions of everything [default: 5]"),
             number("size-mb", 1, 16_384).help("MiB of the large file [default: 256]"),
-            number("files", 1, 100_000)
+            number("files", 1, 250_000)
                 .help("Small files with content; four times as many entries [default: 5000]"),
             Arg::new("rows")
                 .long("rows")

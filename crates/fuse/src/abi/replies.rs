@@ -151,6 +151,8 @@ reply! {
 
 reply! { NotifyInvalEntryOut { parent: u64, namelen: u32, flags: u32, } }
 
+reply! { NotifyPruneOut { count: u32, padding: u32, spare: u64, } }
+
 reply! { NotifyDeleteOut { parent: u64, child: u64, namelen: u32, padding: u32, } }
 
 reply! {
@@ -172,4 +174,5 @@ const _: () = {
     assert!(size_of::<StatfsOut>() == 80);
     assert!(size_of::<Dirent>() == 24);
     assert!(size_of::<BackingMap>() == 16);
+    assert!(size_of::<NotifyPruneOut>() == 16);
 };

@@ -56,7 +56,6 @@ impl Mount {
         let located = core.tree.read().locate(node);
         let (directory, old_name, seq) = located.ok_or(Errno::ENOENT)?;
         let fail = |error| core.remote.fail("link", name, &error);
-        let before = core.raw(&ctx, &directory, &old_name).map_err(fail)?;
         // Whoever is there first has it, and then nothing is changed.
         if core
             .ask(&ctx, &question.directory, name)
@@ -66,38 +65,31 @@ impl Mount {
             core.change(|tree| tree.in_doubt(parent, name));
             return Err(Errno::EEXIST);
         }
-        let mut counted = before.clone();
-        if counted.hard_link_id.is_empty() {
-            counted.hard_link_id = new_id(core.signature);
-            counted.hard_link_counter = 1;
-        }
-        counted.hard_link_counter = counted
-            .hard_link_counter
-            .checked_add(1)
-            .ok_or(Errno::EMLINK)?;
-        touch_ctime(&mut counted, SystemTime::now());
-        let stored = self.store_link(&ctx, &directory, &counted, &before)?;
+        let id = new_id(core.signature);
+        let changed = core.change_raw(&ctx, "link", (&directory, &old_name), &|entry| {
+            count(entry, &id)
+        })?;
         let new = pb::Entry {
             name: name.to_owned(),
-            ..counted
+            ..changed.sent
         };
+        let group = new.hard_link_id.clone();
         let made = self.create_at(&ctx, parent, &question, new);
         let (entry, fence) = match made {
             Ok(made) => (made.entry, made.fence),
             Err(errno) => {
                 // The other name was not made: the number goes back to what it was.
-                let mut back = before.clone();
-                if !before.hard_link_id.is_empty() {
-                    touch_ctime(&mut back, SystemTime::now());
-                }
-                if let Err(errno) = self.store_link(&ctx, &directory, &back, &before) {
+                let uncounted = core.change_raw(&ctx, "link", (&directory, &old_name), &|entry| {
+                    uncount(entry, &group, &id)
+                });
+                if let Err(errno) = uncounted {
                     tracing::warn!(old_name, %errno, "a link was counted and not made");
                 }
                 return Err(errno);
             }
         };
         core.change(|tree| {
-            if let Some((entry, fence)) = stored {
+            if let Some((entry, fence)) = changed.stored {
                 tree.stored(node, entry, fence, seq);
             }
         });
@@ -109,29 +101,33 @@ impl Mount {
         let known = known.ok_or(Errno::ESTALE)?;
         Ok(core.reply(&known))
     }
+}
 
-    fn store_link(
-        &self,
-        ctx: &context::Context<'_>,
-        directory: &str,
-        entry: &pb::Entry,
-        before: &pb::Entry,
-    ) -> Result<Option<(std::sync::Arc<seaweed::Entry>, i64)>, Errno> {
-        let core = &self.core;
-        let condition = filer::Condition::ChunksEqual(&before.chunks);
-        let filer = &core.remote.filer;
-        let asked = filer.update(directory, entry, condition, core.signature);
-        match core.remote.ask(ctx, asked) {
-            Ok(filer::Updated::Done(stored)) => {
-                let fence = core.stamp_of(&stored);
-                let parsed = core.parse(directory, stored.value);
-                Ok(parsed.map(|parsed| (std::sync::Arc::new(parsed), fence)))
-            }
-            // Somebody is writing it; whoever links may try again.
-            Ok(filer::Updated::Conflict) => Err(Errno::EAGAIN),
-            Err(error) => Err(core.remote.fail("link", &entry.name, &error)),
-        }
+/// One more name: the first link makes the file a group of that id.
+fn count(entry: &mut pb::Entry, id: &Bytes) -> Result<(), Errno> {
+    if entry.hard_link_id.is_empty() {
+        entry.hard_link_id = id.clone();
+        entry.hard_link_counter = 1;
     }
+    let counted = entry.hard_link_counter.checked_add(1);
+    entry.hard_link_counter = counted.ok_or(Errno::EMLINK)?;
+    touch_ctime(entry, SystemTime::now());
+    Ok(())
+}
+
+/// One name less of `group`, unless the entry is in another by now; one that was made for this, `id`, and has
+/// one name left is none.
+fn uncount(entry: &mut pb::Entry, group: &Bytes, id: &Bytes) -> Result<(), Errno> {
+    if entry.hard_link_id != group {
+        return Ok(());
+    }
+    entry.hard_link_counter -= 1;
+    if group == id && entry.hard_link_counter <= 1 {
+        entry.hard_link_id = Bytes::new();
+        entry.hard_link_counter = 0;
+    }
+    touch_ctime(entry, SystemTime::now());
+    Ok(())
 }
 
 /// An id that nobody else makes: whose it is, when it was made, and how many were before.

@@ -175,6 +175,7 @@ impl Mount {
         entry: pb::Entry,
     ) -> Result<Made, Errno> {
         let core = &self.core;
+        core.keeper.pace(ctx)?;
         let directory = &question.directory;
         let asked = core.remote.filer.create(directory, &entry, core.signature);
         let answer = core.remote.ask(ctx, asked);

@@ -94,6 +94,10 @@ impl Mount {
                 };
                 let added = if plus {
                     reply.add_plus(&entry, || {
+                        // A name without an inode is looked up if somebody wants it.
+                        if self.core.keeper.is_short() {
+                            return None;
+                        }
                         let adopted = self.core.change(|tree| {
                             tree.adopt_listed(node, &listed, listing.asked.as_ref())
                         });

@@ -25,6 +25,7 @@ impl FileSystem for Mount {
             .unwrap_or(config.meta_ttl);
         // There is one session only.
         let _ = self.core.lifetime.set(long);
+        self.core.keeper.attach(notifier.clone(), agreed.minor);
         self.core.invalidator.attach(notifier);
     }
 

@@ -198,20 +198,17 @@ impl Mount {
         let core = &self.core;
         let filer = &core.remote.filer;
         let touched = async {
-            let mut raw = filer.lookup(directory, to.1).await?.value;
-            let condition = raw.clone();
+            let base = filer.lookup(directory, to.1).await?.value;
+            let mut raw = base.clone();
             touch_ctime(&mut raw, std::time::SystemTime::now());
-            let condition = match raw.is_directory {
-                true => filer::Condition::None,
-                false => filer::Condition::ChunksEqual(&condition.chunks),
-            };
+            let condition = core.compare.condition(&base);
             filer
                 .update(directory, &raw, condition, core.signature)
                 .await
         };
         let stored: filer::Stamped<pb::Entry> = match core.remote.ask(ctx, touched) {
             Ok(filer::Updated::Done(stored)) => *stored,
-            // Somebody writes the file: that changes its times anyway.
+            // Somebody changes the entry: that changes its times anyway.
             Ok(filer::Updated::Conflict) => {
                 let asked = core.remote.ask(ctx, filer.lookup(directory, to.1));
                 asked.map_err(|error| core.remote.fail("rename", to.1, &error))?

@@ -90,7 +90,7 @@ impl Tree {
                 dir.too_large = false;
                 dir.generation += 1;
                 for child in dir.children.values_mut() {
-                    child.entry = None;
+                    child.set_entry(None);
                     child.ours = false;
                 }
             }
@@ -389,7 +389,12 @@ impl Tree {
             && dir.children.len() > bound
         {
             dir.too_large = true;
-            dir.evict();
+            // Names of nodes stay, and may be more than the bound: each new one is no reason to go
+            // through all of them.
+            if dir.complete || dir.children.len() / 2 > dir.kept {
+                dir.evict();
+                dir.kept = dir.children.len();
+            }
         }
     }
 

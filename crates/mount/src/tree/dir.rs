@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuse::NodeId;
+use ledger::{Account, Weight};
 use seaweed::Entry;
 
 /// Changed names remembered for answers and listings that were under way. A listing during which
@@ -27,6 +28,8 @@ pub(crate) struct Dir {
     pub(crate) loading: bool,
     /// The directory is known to have more entries than are kept.
     pub(crate) too_large: bool,
+    /// How many names were left when it was last found too large.
+    pub(crate) kept: usize,
     /// When it was last looked into.
     pub(crate) used: Instant,
     /// When a name in it came or went last, as far as its entry does not say so.
@@ -51,6 +54,45 @@ pub(crate) struct Child {
     pub(crate) fence: i64,
     /// The entry is our own work: the kernel had it from us and needs no telling.
     pub(crate) ours: bool,
+    /// Its memory, its name's and its entry's.
+    weight: Weight,
+}
+
+/// What a name takes without its letters: its place in the directory (a tree whose nodes are two thirds
+/// full), and the name's own allocation.
+const NAME: usize = (size_of::<Arc<str>>() + size_of::<Child>()) * 3 / 2 + 32;
+
+impl Child {
+    /// A name as others left it.
+    pub(crate) fn new(
+        account: &Account,
+        name: &str,
+        entry: Option<Arc<Entry>>,
+        node: Option<NodeId>,
+        fence: i64,
+    ) -> Self {
+        let of_entry = entry.as_ref().map_or(0, |entry| weight(entry));
+        Self {
+            entry,
+            node,
+            fence,
+            ours: false,
+            weight: account.weigh(NAME + name.len() + of_entry),
+        }
+    }
+
+    /// Gives it another entry, or none.
+    pub(crate) fn set_entry(&mut self, entry: Option<Arc<Entry>>) {
+        let bare = self.weight.bytes() - self.entry.as_ref().map_or(0, |entry| weight(entry));
+        let of_entry = entry.as_ref().map_or(0, |entry| weight(entry));
+        self.entry = entry;
+        self.weight.set(bare + of_entry);
+    }
+}
+
+/// Bytes of an entry that is shared.
+pub(crate) fn weight(entry: &Entry) -> usize {
+    entry.weight() + 32
 }
 
 impl Default for Dir {
@@ -63,6 +105,7 @@ impl Default for Dir {
             misses: 0,
             loading: false,
             too_large: false,
+            kept: 0,
             used: Instant::now(),
             touched: None,
             gone: HashMap::new(),
@@ -144,11 +187,21 @@ impl Dir {
         self.forgotten = seq;
     }
 
-    /// Drops what only the cache holds: names without a node, and the claim to know all.
-    pub(crate) fn evict(&mut self) {
+    /// Drops what only the cache holds: names without a node, and the claim to know all. Gives what
+    /// it dropped: freeing much takes its time, which not everybody has.
+    pub(crate) fn evict(&mut self) -> Vec<(Arc<str>, Child)> {
+        self.evict_unless(|_| true)
+    }
+
+    /// The same with names whose node is not among those that `are_there`.
+    pub(crate) fn evict_unless(
+        &mut self,
+        are_there: impl Fn(&NodeId) -> bool,
+    ) -> Vec<(Arc<str>, Child)> {
         self.complete = false;
         self.misses = 0;
-        self.children.retain(|_, child| child.node.is_some());
+        let unused = |_: &Arc<str>, child: &mut Child| !child.node.as_ref().is_some_and(&are_there);
+        self.children.extract_if(.., unused).collect()
     }
 }
 

@@ -45,6 +45,7 @@ impl Tree {
         seq: u64,
     ) -> bool {
         let bound = self.dir_max_entries;
+        let is_tight = self.is_tight;
         if self.path(node).as_deref() != Some(directory) {
             return false;
         }
@@ -55,6 +56,10 @@ impl Tree {
         dir.loading = false;
         if all.len() > bound {
             dir.too_large = true;
+            return false;
+        }
+        if is_tight {
+            // It would be dropped again at once.
             return false;
         }
         let Some(changed) = dir.all_changed_since(seq) else {
@@ -123,12 +128,12 @@ impl Tree {
     /// Whether so many names were asked for one by one that listing the directory is cheaper;
     /// true once, until [`Tree::listed`] or [`Tree::not_listed`].
     pub(crate) fn wants_listing(&mut self, node: NodeId, misses: u32) -> bool {
-        let trusted = self.trusted;
+        let wanted = self.trusted && !self.is_tight;
         let Some(dir) = self.dir_mut(node) else {
             return false;
         };
         let wants =
-            trusted && !dir.complete && !dir.loading && !dir.too_large && dir.misses >= misses;
+            wanted && !dir.complete && !dir.loading && !dir.too_large && dir.misses >= misses;
         dir.loading |= wants;
         wants
     }
@@ -146,8 +151,8 @@ impl Tree {
     pub(crate) fn evict_idle(&mut self, idle: Duration) -> usize {
         let now = Instant::now();
         let mut evicted = 0;
-        for node in self.nodes.values_mut() {
-            if let Some(dir) = &mut node.dir
+        for id in &self.dirs {
+            if let Some(dir) = self.nodes.get_mut(id).and_then(|node| node.dir.as_mut())
                 && dir.complete
                 && now.saturating_duration_since(dir.used) >= idle
             {

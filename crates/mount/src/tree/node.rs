@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fuse::NodeId;
+use ledger::{Account, Weight};
 use parking_lot::Mutex;
 use seaweed::{ContentKey, Entry, FileView};
 
@@ -76,12 +77,24 @@ pub(crate) struct Node {
     past_us: AtomicBool,
     /// Version of the pages that the kernel may hold.
     cached_version: AtomicU64,
+    /// Something was done with it since somebody last looked for what is not used.
+    used: AtomicBool,
+    /// Its memory, without that of its entry, which counts for its name.
+    _weight: Weight,
 }
+
+/// What a node takes: itself, its place among the nodes (a table two thirds full) and in the queue of
+/// what may be dropped, its content.
+const NODE: usize = (size_of::<Node>() + size_of::<NodeId>()) * 3 / 2
+    + size_of::<NodeId>() * 3 / 2
+    + size_of::<Content>()
+    + 32;
 
 impl Node {
     /// A node that the kernel has not been told of yet.
-    pub(crate) fn new(place: Place, entry: Arc<Entry>) -> Self {
-        let dir = entry.is_directory().then(Box::default);
+    pub(crate) fn new(place: Place, entry: Arc<Entry>, account: &Account) -> Self {
+        let dir: Option<Box<Dir>> = entry.is_directory().then(Box::default);
+        let of_dir = if dir.is_some() { size_of::<Dir>() } else { 0 };
         Self {
             place,
             content: Arc::new(Content::new(entry, 1)),
@@ -91,6 +104,8 @@ impl Node {
             opens: AtomicU32::new(0),
             past_us: AtomicBool::new(false),
             cached_version: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+            _weight: account.weigh(NODE + of_dir),
         }
     }
 
@@ -106,8 +121,22 @@ impl Node {
         self.is_unused()
     }
 
+    /// Something is done with it.
+    pub(crate) fn mark_used(&self) {
+        // Most are marked already, and their memory need not be written to.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something was done with it since the last time this was asked.
+    pub(crate) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
     /// A handle is opened.
     pub(crate) fn open(&self) {
+        self.mark_used();
         self.opens.fetch_add(1, Ordering::Relaxed);
     }
 

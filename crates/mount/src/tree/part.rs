@@ -45,7 +45,7 @@ impl Tree {
             child.node = None;
             let newer = child.entry.as_ref();
             if newer.is_none_or(|newer| !newer.same_content(entry)) {
-                child.entry = None;
+                child.set_entry(None);
             }
             self.told
                 .push(Invalidation::Name(parent, Arc::clone(&name)));

@@ -49,7 +49,12 @@ fn linked(name: &str, group: &'static [u8], counter: i32) -> Arc<Entry> {
 }
 
 fn tree() -> Tree {
-    let mut tree = Tree::new("/".to_owned(), directory("root"), 1000);
+    let mut tree = Tree::new(
+        "/".to_owned(),
+        directory("root"),
+        1000,
+        ledger::Account::unlimited(),
+    );
     tree.trust(true);
     tree
 }
@@ -327,7 +332,12 @@ fn the_kernel_keeps_its_listing_until_a_name_comes_or_goes() {
 
 #[test]
 fn directories_above_the_bound_are_not_kept() {
-    let mut tree = Tree::new("/".to_owned(), directory("root"), 2);
+    let mut tree = Tree::new(
+        "/".to_owned(),
+        directory("root"),
+        2,
+        ledger::Account::unlimited(),
+    );
     tree.trust(true);
     let all: Vec<Listed> = ["a", "b"].map(|name| listed(&entry(name, 1))).into();
     assert!(tree.listed(ROOT, "/", &all, 10, tree.seq()));
@@ -430,7 +440,12 @@ fn after_a_gap_everything_is_asked_again() {
 
 #[test]
 fn a_subtree_root_follows_its_own_entry() {
-    let mut tree = Tree::new("/buckets/b".to_owned(), directory("b"), 10);
+    let mut tree = Tree::new(
+        "/buckets/b".to_owned(),
+        directory("b"),
+        10,
+        ledger::Account::unlimited(),
+    );
     tree.trust(true);
     let node = learn(&mut tree, ROOT, entry("f", 1), 10).node;
     assert_eq!(tree.path(node).as_deref(), Some("/buckets/b/f"));

@@ -73,7 +73,7 @@ mod tests {
     fn every_length_and_alignment_arrives() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("chunk");
-        let pool = Pool::new(64 << 20);
+        let pool = Pool::new(64 << 20, ledger::Account::unlimited());
         let mut buffer = pool.take((4 << 20) + 4096).unwrap();
         let all = buffer.as_mut_slice();
         for (at, byte) in all.iter_mut().enumerate() {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_full_device_is_an_error_not_a_short_file() {
-        let pool = Pool::new(64 << 20);
+        let pool = Pool::new(64 << 20, ledger::Account::unlimited());
         let buffer = pool.take(4 << 20).unwrap();
         let mut full = File::options().write(true).open("/dev/full").unwrap();
         let error = write(&mut full, buffer.as_ref(), b"tail").unwrap_err();

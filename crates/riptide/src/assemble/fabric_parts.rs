@@ -89,7 +89,7 @@ pub(super) fn volumes(sidecars: Sidecars, index_bytes: u64) -> anyhow::Result<Ar
     let limits = Limits {
         volumes: usize::try_from(descriptors / 4).map_or(MAX_VOLUMES, |most| most.min(MAX_VOLUMES)),
         index_bytes,
-        sums_bytes: SUMS,
+        sums_bytes: crate::memory::SUMS,
     };
     let volumes = Volumes::new(Box::new(sidecars), limits);
     Ok(Arc::new(volumes.context("starting short-circuit reads")?))
@@ -97,9 +97,6 @@ pub(super) fn volumes(sidecars: Sidecars, index_bytes: u64) -> anyhow::Result<Ar
 
 /// More volumes than this are not held open at a time.
 const MAX_VOLUMES: usize = 2048;
-/// For sums of blocks: enough for 16 GiB of needles that are read in ranges.
-const SUMS: u64 = 16 << 20;
-
 fn config(wanted: &FabricOptions) -> Config {
     Config {
         timeout: wanted.timeout,
@@ -122,7 +119,7 @@ fn arena(memory_bytes: u64) -> std::io::Result<Arena> {
 }
 
 /// Room for a few large chunks, however little memory there is.
-const ARENA_MIN: usize = 64 << 20;
+const ARENA_MIN: usize = crate::memory::ARENA_MIN as usize;
 
 /// Whether a connection to any of the sidecars can be opened.
 async fn check(route: &Arc<FabricRoute>) -> anyhow::Result<()> {

@@ -13,8 +13,9 @@ const MAX_MIB: i64 = 1 << 40;
 const MANY: i64 = i64::MAX;
 
 /// Every section, in the order they are shown.
-pub static ALL: [&Section; 10] = [
-    &TREE, &POINT, &READING, &WHOLE, &METADATA, &KERNEL, &FABRIC, &WRITING, &WATCHING, &LOGGING,
+pub static ALL: [&Section; 11] = [
+    &TREE, &POINT, &MEMORY, &READING, &WHOLE, &METADATA, &KERNEL, &FABRIC, &WRITING, &WATCHING,
+    &LOGGING,
 ];
 
 /// What is mounted.
@@ -102,10 +103,15 @@ pub static READING: Section = Section {
             .default("direct")
             .help("How volume servers are reached: by their url, by their publicUrl, or through the filer."),
         Flag::text("dataCenter").help("Data center whose replicas are read first, and where new files go."),
-        Flag::int("memoryLimitMB", 0, MAX_MIB)
-            .help("Soft limit in MiB of the Go heap.")
-            .ignored("there is no Go heap; -readerCacheSizeMB bounds the memory for data"),
     ],
+};
+
+/// How much memory all of it may take.
+pub static MEMORY: Section = Section {
+    title: "Memory",
+    flags: &[Flag::int("memoryLimitMB", 0, MAX_MIB).help(
+        "Ceiling in MiB for all memory of the mount: caches, buffers, names, inodes, the fabric; 0 for half of the machine's or of the control group's limit, whichever is less. Near it read-ahead and caches shrink and writes wait for uploads. Flags that ask for more than it are an error, defaults are scaled down.",
+    )],
 };
 
 /// How files are kept whole on the local disk.

@@ -8,10 +8,12 @@ use std::time::Duration;
 use ::mount::MountStats;
 use anyhow::{Context as _, bail};
 use fuse::{Errno, Session, SessionConfig, Transport, UnmountError, Unmounter};
+use ledger::Machine;
 
 use crate::assemble::{Assembled, KernelNumbers, Over, assemble};
 use crate::lifecycle::background::Detached;
 use crate::lifecycle::{MountPoint, Signals, check_cache_dir, check_fuse, systemd};
+use crate::memory::divide;
 use crate::options::MountOptions;
 use crate::server::{ControlServer, SetQuota, StatsServer};
 
@@ -24,6 +26,8 @@ const RUNTIME_THREADS: usize = 2;
 /// # Errors
 /// Whatever prevents the mount, naming the flag or the part that is to blame.
 pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
+    let (options, ledger) = divide(options, &Machine::default())?;
+    let options = &options;
     let transport = transport(options)?;
     check_fuse()?;
     check_whole(options)?;
@@ -40,7 +44,7 @@ pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
     let over = Over::of(&point.metadata);
     let assembling = async {
         tokio::select! {
-            assembled = assemble(options, over) => assembled.map(Some),
+            assembled = assemble(options, &ledger, over) => assembled.map(Some),
             signal = signals.next() => {
                 tracing::info!(signal, "ended before the mount was there");
                 Ok(None)

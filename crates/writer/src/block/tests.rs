@@ -43,7 +43,7 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let swap = Arc::new(Swap::new(dir.path().to_owned(), 1 << 20, LEN));
-        let budget = Arc::new(Budget::new(1 << 20, LEN));
+        let budget = Arc::new(Budget::new(1 << 20, LEN, ledger::Account::unlimited()));
         let mut block = Block::new(START, LEN);
         let mut model: Vec<Option<u8>> = vec![None; LEN];
         for step in steps {
