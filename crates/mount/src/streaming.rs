@@ -31,7 +31,8 @@ pub enum DirectIo {
 
 /// Smaller files go through the page cache: they are what is read again.
 const LARGE: u64 = 32 << 20;
-/// Reads of less are what the page cache is for.
+/// Reads of less on average are what the page cache is for. One large read of memory that does not
+/// begin at a page is a large request and a small one.
 const SMALL_READ: u64 = 64 << 10;
 /// How far a read may be from where the last one ended: the kernel's readahead comes in any order.
 const SLACK: u64 = 8 << 20;
@@ -83,7 +84,6 @@ pub(crate) struct Pass {
     frontier: u64,
     bytes: u64,
     reads: u32,
-    small: u32,
     strays: u32,
 }
 
@@ -106,7 +106,6 @@ impl Pass {
         let end = offset.saturating_add(len);
         self.reads = self.reads.saturating_add(1);
         self.bytes = self.bytes.saturating_add(len);
-        self.small += u32::from(len < SMALL_READ);
         self.strays += u32::from(offset.abs_diff(self.frontier) > SLACK);
         self.frontier = self.frontier.max(end);
     }
@@ -115,9 +114,8 @@ impl Pass {
         if self.reads == 0 {
             return Verdict::Silent;
         }
-        // The last read of a file may be as small as it likes.
         let orderly = self.strays <= self.reads / 16;
-        let large = self.small <= 1 + self.reads / 8;
+        let large = self.bytes / u64::from(self.reads) >= SMALL_READ;
         if direct && !(orderly && large) {
             return Verdict::Unfit;
         }
@@ -263,6 +261,12 @@ mod tests {
             pass.read(at, MIB);
         }
         assert_eq!(pass.verdict(SIZE, false), Verdict::Stream);
+        let mut split = Pass::default();
+        for at in (0..SIZE).step_by(MIB as usize) {
+            split.read(at, MIB - 4096);
+            split.read(at + MIB - 4096, 4096);
+        }
+        assert_eq!(split.verdict(SIZE, true), Verdict::Stream);
         let mut half = Pass::default();
         (0..32).for_each(|n| half.read(n * MIB, MIB));
         assert_eq!(half.verdict(SIZE, true), Verdict::Other);
