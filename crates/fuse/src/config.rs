@@ -155,6 +155,11 @@ impl Negotiated {
         self.minor >= crate::abi::notify::EPOCH_MINOR
     }
 
+    /// Whether files read past the page cache can be mapped as ever.
+    pub fn maps_direct_io(&self) -> bool {
+        self.flags.contains(InitFlags::DIRECT_IO_ALLOW_MMAP)
+    }
+
     /// Whether handles can be passed through to backing files.
     pub fn passthrough(&self) -> bool {
         self.flags.contains(InitFlags::PASSTHROUGH)

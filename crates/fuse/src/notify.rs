@@ -89,17 +89,18 @@ impl Notifier {
     }
 
     /// Drops the attributes of an inode and its pages from `offset` on, `len` ≤ 0
-    /// meaning all of them. With a negative `offset` only the attributes.
+    /// meaning all of them. With a negative `offset` only the attributes. Whether the kernel knows the inode:
+    /// one that an answer under way names it may not know yet.
     ///
     /// # Errors
     /// [`NotifyError`].
-    pub fn inval_inode(&self, node: NodeId, offset: i64, len: i64) -> Result<(), NotifyError> {
+    pub fn inval_inode(&self, node: NodeId, offset: i64, len: i64) -> Result<bool, NotifyError> {
         let out = NotifyInvalInodeOut {
             ino: node.0,
             off: offset,
             len,
         };
-        self.send(notify::INVAL_INODE, &[out.as_bytes()])
+        self.told(notify::INVAL_INODE, &[out.as_bytes()])
     }
 
     /// Makes every name the kernel knows be looked up again at its next use.
@@ -163,14 +164,19 @@ impl Notifier {
     }
 
     fn send(&self, code: i32, parts: &[&[u8]]) -> Result<(), NotifyError> {
+        self.told(code, parts).map(|_| ())
+    }
+
+    /// Whether anything of that node or name was cached.
+    fn told(&self, code: i32, parts: &[&[u8]]) -> Result<bool, NotifyError> {
         tracing::trace!(target: "fuse::wire", code, parts = ?parts, "notify");
         let mut slices = [IoSlice::new(&[]); 3];
         for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
         }
         match self.device()?.send(0, code, &slices[..parts.len()]) {
-            // Nothing of that node or name is cached.
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(NotifyError::from_kernel(errno)),
         }
     }

@@ -89,16 +89,20 @@ impl Machine {
         let status = fs::read_to_string(self.root.join("proc/self/status")).unwrap_or_default();
         let resident = field(&status, "VmRSS:").unwrap_or(0) << 10;
         let used = |group: &Group| u128::from(group.used) * 1024 / u128::from(group.max.max(1));
-        let groups = self
-            .groups
-            .iter()
-            .filter_map(|place| Some((place, place.look()?)));
-        let tightest = groups.max_by_key(|(_, group)| used(group));
+        let groups = self.groups.iter();
+        let groups: Vec<_> = groups
+            .filter_map(|place| Some((place, place.look()?)))
+            .collect();
+        // Which of them is the tightest may change, and their counts have nothing to do with each other.
+        let oom = groups.iter().map(|(_, group)| group.oom).sum();
+        let tightest = groups.into_iter().max_by_key(|(_, group)| used(group));
         let own = tightest.and_then(|(place, _)| stalled(&place.dir.join("memory.pressure")));
-        let machine = || stalled(&self.root.join("proc/pressure/memory"));
+        // The machine's is taken for our doing only where much of it is ours.
+        let is_ours = self.memory().is_some_and(|all| resident > all / 4);
+        let machine = || is_ours.then(|| stalled(&self.root.join("proc/pressure/memory")))?;
         Look {
             resident: usize::try_from(resident).unwrap_or(usize::MAX),
-            group: tightest.map(|(_, group)| group),
+            group: tightest.map(|(_, group)| Group { oom, ..group }),
             stalled: own.or_else(machine).unwrap_or(0.0),
         }
     }
@@ -126,20 +130,22 @@ impl Place {
 
     fn look(&self) -> Option<Group> {
         let max = self.max()?;
-        let (used, idle, oom) = match self.version {
+        let (used, files, oom) = match self.version {
             Version::Two => (
                 self.number("memory.current"),
-                self.field("memory.stat", "inactive_file"),
+                ["inactive_file", "active_file"],
                 self.field("memory.events", "oom"),
             ),
             Version::One => (
                 self.number("memory.usage_in_bytes"),
-                self.field("memory.stat", "total_inactive_file"),
+                ["total_inactive_file", "total_active_file"],
                 self.field("memory.oom_control", "oom_kill"),
             ),
         };
+        // Pages of files can be dropped, those of our own caches first.
+        let files = files.map(|name| self.field("memory.stat", name).unwrap_or(0));
         Some(Group {
-            used: used?.saturating_sub(idle.unwrap_or(0)),
+            used: used?.saturating_sub(files.iter().sum()),
             max,
             oom: oom.unwrap_or(0),
         })
@@ -184,18 +190,22 @@ mod tests {
 
     #[test]
     fn without_a_group_the_machine_counts() {
-        let (_dir, machine) = machine(&[
-            MEMINFO,
-            ("proc/self/status", "Name:\tx\nVmRSS:\t    100 kB\n"),
-            (
-                "proc/pressure/memory",
-                "some avg10=12.50 avg60=0.00 total=1\n",
-            ),
-        ]);
-        assert_eq!(machine.memory(), Some(2 << 20));
-        let look = machine.look();
-        assert_eq!((look.resident, look.group), (100 << 10, None));
-        assert!((look.stalled - 12.5).abs() < 0.01);
+        for (resident, stalled) in [(100, 0.0), (600, 12.5)] {
+            let status = format!("Name:\tx\nVmRSS:\t    {resident} kB\n");
+            let (_dir, machine) = machine(&[
+                MEMINFO,
+                ("proc/self/status", &status),
+                (
+                    "proc/pressure/memory",
+                    "some avg10=12.50 avg60=0.00 total=1\n",
+                ),
+            ]);
+            assert_eq!(machine.memory(), Some(2 << 20));
+            let look = machine.look();
+            assert_eq!((look.resident, look.group), (resident << 10, None));
+            // Of a machine's stalls only those that this process may have caused count.
+            assert!((look.stalled - stalled).abs() < 0.01);
+        }
     }
 
     #[test]
@@ -207,7 +217,7 @@ mod tests {
             ("sys/fs/cgroup/a/memory.current", "900000\n"),
             (
                 "sys/fs/cgroup/a/memory.stat",
-                "anon 5\ninactive_file 100000\n",
+                "anon 5\ninactive_file 60000\nactive_file 40000\n",
             ),
             (
                 "sys/fs/cgroup/a/memory.events",

@@ -31,10 +31,17 @@ pub(crate) const ATTEMPTS_MAX: u32 = 32;
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// So often an entry is refused that is what the filer has, before its filer is taken for an older one.
 const REFUSALS: u32 = 3;
+/// One condition in so many is tried again on an older filer.
+const PROBE: u32 = 1024;
 
 /// What is known of how the filer compares.
 #[derive(Debug, Default)]
-pub(crate) struct Compare(AtomicU32);
+pub(crate) struct Compare {
+    /// Refusals that contradict the filer's own word, since it last compared an entry as it should.
+    refusals: AtomicU32,
+    /// Conditions asked for since then.
+    since: AtomicU32,
+}
 
 /// Conflicts of one update, one after the other.
 #[derive(Debug, Default)]
@@ -47,7 +54,9 @@ pub(crate) struct Tries {
 impl Compare {
     /// Under which condition a change of `base` is stored.
     pub(crate) fn condition<'a>(&self, base: &'a pb::Entry) -> Condition<'a> {
-        if self.0.load(Ordering::Relaxed) < REFUSALS {
+        let is_trusted = self.refusals.load(Ordering::Relaxed) < REFUSALS;
+        // It may have been upgraded, or be another one.
+        if is_trusted || self.since.fetch_add(1, Ordering::Relaxed) % PROBE == PROBE - 1 {
             Condition::EntryEqual(base)
         } else if base.is_directory {
             Condition::None
@@ -56,9 +65,18 @@ impl Compare {
         }
     }
 
+    /// The filer has stored an entry under this condition.
+    pub(crate) fn kept(&self, condition: Condition<'_>) {
+        let is_new = matches!(condition, Condition::EntryEqual(_))
+            && self.refusals.load(Ordering::Relaxed) != 0;
+        if is_new {
+            self.refusals.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// The filer has refused an entry, and then said that it has exactly this one.
     fn contradicted(&self) {
-        if self.0.fetch_add(1, Ordering::Relaxed) + 1 == REFUSALS {
+        if self.refusals.fetch_add(1, Ordering::Relaxed) + 1 == REFUSALS {
             tracing::warn!(
                 "the filer does not compare whole entries, as SeaweedFS 4.48 does: of two changes of a file's \
                  attributes at the same moment one may be lost"
@@ -157,6 +175,7 @@ impl Core {
                 .filer
                 .update(directory, &sent, condition, self.signature);
             if let Updated::Done(stored) = self.remote.ask(ctx, update).map_err(fail)? {
+                self.compare.kept(condition);
                 return Ok(self.made(directory, sent, *stored));
             }
             tries.refused(sent);
@@ -242,5 +261,14 @@ mod tests {
             ..pb::Entry::default()
         };
         assert_eq!(compare.condition(&directory), Condition::None);
+
+        // It is tried again now and then, and believed when it compares.
+        let tried = (0..PROBE).filter(|_| compare.condition(&directory) != Condition::None);
+        assert_eq!(tried.count(), 1);
+        compare.kept(Condition::EntryEqual(&directory));
+        assert!(matches!(
+            compare.condition(&directory),
+            Condition::EntryEqual(_)
+        ));
     }
 }

@@ -7,6 +7,10 @@
 //! attributes, one for pages, so that a read that hangs on a dead volume server
 //! delays the pages behind it but no name.
 //!
+//! An invalidation can overtake the answer that first names an inode: the kernel then knows nothing of it
+//! yet, and would believe the answer for long. So when it says so, the inode's name is expired, which waits for
+//! the answers under way in that directory, and the inode is told once more.
+//!
 //! What waits to be sent is a set: telling the kernel twice is telling it once.
 //! When more waits than [`WAITING_MAX`], the kernel is told to ask for every
 //! name again instead.
@@ -16,7 +20,7 @@ use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use fuse::{NodeId, Notifier};
+use fuse::{NodeId, Notifier, NotifyError};
 use parking_lot::{Condvar, Mutex};
 
 use crate::stats::Shared;
@@ -30,7 +34,7 @@ const WAITING_MAX: usize = 100_000;
 pub(crate) struct Invalidator {
     names: Arc<Queue>,
     pages: Arc<Queue>,
-    notifier: Arc<OnceLock<Notifier>>,
+    kernel: Arc<OnceLock<Kernel>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -54,24 +58,29 @@ impl Invalidator {
         let new = Self {
             names: Arc::default(),
             pages: Arc::default(),
-            notifier: Arc::default(),
+            kernel: Arc::default(),
             threads: Mutex::default(),
         };
         for (name, queue) in [("names", &new.names), ("pages", &new.pages)] {
-            let (queue, notifier) = (Arc::clone(queue), Arc::clone(&new.notifier));
+            let (queue, kernel) = (Arc::clone(queue), Arc::clone(&new.kernel));
             let stats = Arc::clone(stats);
             let thread = std::thread::Builder::new()
                 .name(format!("inval-{name}"))
-                .spawn(move || deliver(&queue, &notifier, &stats))?;
+                .spawn(move || deliver(&queue, &kernel, &stats))?;
             new.threads.lock().push(thread);
         }
         Ok(new)
     }
 
-    /// The kernel can be told from now on.
-    pub(crate) fn attach(&self, notifier: Notifier) {
+    /// The kernel can be told from now on. `place` says where an inode is.
+    pub(crate) fn attach(
+        &self,
+        notifier: Notifier,
+        place: impl Fn(NodeId) -> Option<(NodeId, Arc<str>)> + Send + Sync + 'static,
+    ) {
+        let place = Box::new(place);
         // A second session on one file system does not exist.
-        let _ = self.notifier.set(notifier);
+        let _ = self.kernel.set(Kernel { notifier, place });
     }
 
     /// Queues what the kernel must be told.
@@ -156,19 +165,50 @@ impl Queue {
     }
 }
 
-fn deliver(queue: &Queue, notifier: &OnceLock<Notifier>, stats: &Shared) {
+/// Where an inode is.
+type Where = dyn Fn(NodeId) -> Option<(NodeId, Arc<str>)> + Send + Sync;
+
+/// Who is told.
+struct Kernel {
+    notifier: Notifier,
+    place: Box<Where>,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Tells of an inode, also if an answer under way is the first to name it.
+    fn inode(&self, node: NodeId, offset: i64) -> Result<(), NotifyError> {
+        if self.notifier.inval_inode(node, offset, 0)? {
+            return Ok(());
+        }
+        if let Some((parent, name)) = (self.place)(node) {
+            let name = OsStr::new(name.as_ref());
+            self.notifier.inval_entry_expire_only(parent, name)?;
+            self.notifier.inval_inode(node, offset, 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn deliver(queue: &Queue, kernel: &OnceLock<Kernel>, stats: &Shared) {
     while let Some(work) = queue.take() {
         // Before the session starts the kernel believes nothing.
-        let Some(notifier) = notifier.get() else {
+        let Some(kernel) = kernel.get() else {
             continue;
         };
         let sent = match &work {
-            None => notifier.inc_epoch(),
+            None => kernel.notifier.inc_epoch(),
             Some(Invalidation::Name(parent, name)) => {
-                notifier.inval_entry(*parent, OsStr::new(name.as_ref()))
+                let name = OsStr::new(name.as_ref());
+                kernel.notifier.inval_entry(*parent, name)
             }
-            Some(Invalidation::Attr(node)) => notifier.inval_inode(*node, -1, 0),
-            Some(Invalidation::Data(node)) => notifier.inval_inode(*node, 0, 0),
+            Some(Invalidation::Attr(node)) => kernel.inode(*node, -1),
+            Some(Invalidation::Data(node)) => kernel.inode(*node, 0),
         };
         stats.invalidations.inc();
         if let Err(error) = sent {

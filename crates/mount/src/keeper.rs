@@ -146,6 +146,7 @@ impl Keeper {
                 continue;
             }
             core.tree.write().set_tight(true);
+            self.is_stuck.store(false, Ordering::Relaxed);
             while self.is_nearly_full(8) && !self.state.lock().closed {
                 let before = self.account.held();
                 self.round(core);
@@ -199,14 +200,20 @@ impl Keeper {
         };
         let told = if *prunes {
             let nodes: Vec<NodeId> = nodes.iter().map(|asked| asked.node).collect();
-            core.stats.asked_back.add(nodes.len() as u64);
-            notifier.prune(&nodes)
+            let told = notifier.prune(&nodes);
+            if told.is_ok() {
+                core.stats.asked_back.add(nodes.len() as u64);
+            }
+            told
         } else {
             let names = nodes.iter().filter_map(|asked| asked.name.as_ref());
             names
                 .map(|(parent, name)| {
-                    core.stats.asked_back.inc();
-                    notifier.inval_entry(*parent, OsStr::new(name.as_ref()))
+                    let told = notifier.inval_entry(*parent, OsStr::new(name.as_ref()));
+                    if told.is_ok() {
+                        core.stats.asked_back.inc();
+                    }
+                    told
                 })
                 .find(Result::is_err)
                 .unwrap_or(Ok(()))

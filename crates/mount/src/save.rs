@@ -163,6 +163,7 @@ impl Core {
             let update = filer.update(&directory, &next, condition, self.signature);
             match self.remote.ask(ctx, update) {
                 Ok(Updated::Done(stored)) => {
+                    self.compare.kept(condition);
                     return self.took(node, file, &directory, (*stored, seq), moved);
                 }
                 Ok(Updated::Conflict) => {
@@ -317,15 +318,21 @@ fn lay(edit: &Edit, appended_to: Option<u64>, entry: &mut pb::Entry, directory: 
     attributes.md5 = bytes::Bytes::new();
     let size = Entry::from_pb(directory, entry.clone()).map_or(0, |entry| entry.size);
     let mut base = std::mem::take(&mut entry.chunks);
+    // Where an attempt whose answer was lost has put them, behind where the edit has them.
+    let landed = base.iter().find_map(|old| {
+        let new = edit.chunks.iter().find(|new| new.fid == old.fid)?;
+        u64::try_from(old.offset.checked_sub(new.offset)?).ok()
+    });
     // An attempt whose answer was lost may have put them there.
     base.retain(|chunk| !edit.chunks.iter().any(|new| new.fid == chunk.fid));
     if !entry.content.is_empty() {
         entry.content = bytes::Bytes::new();
         base.clear();
     }
-    let shift = match appended_to {
-        Some(was) if size > was && edit.cut.is_none() => size - was,
-        _ => 0,
+    let shift = match (landed, appended_to) {
+        (Some(by), _) => by,
+        (None, Some(was)) if size > was && edit.cut.is_none() => size - was,
+        (None, _) => 0,
     };
     let applied = if shift > 0 {
         let mut edit = edit.clone();

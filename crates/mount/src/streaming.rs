@@ -9,10 +9,11 @@
 //! or with small reads speak against, and weigh more.
 //!
 //! Who maps such a file into memory does not see it: the kernel maps it through the page
-//! cache as ever (`FUSE_DIRECT_IO_ALLOW_MMAP`, asked for in the handshake). Files opened for writing
-//! are never concerned.
+//! cache as ever (`FUSE_DIRECT_IO_ALLOW_MMAP`, from Linux 6.6 on; before it no file is read like this). Files
+//! opened for writing are never concerned.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fuse::NodeId;
 use parking_lot::Mutex;
@@ -41,6 +42,8 @@ const SLACK: u64 = 8 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Streaming {
     mode: DirectIo,
+    /// Whether the kernel still maps such files.
+    may: AtomicBool,
     habits: Mutex<Habits>,
 }
 
@@ -52,10 +55,21 @@ impl Streaming {
         }
     }
 
+    /// Says what the kernel agreed to.
+    pub(crate) fn attach(&self, maps_direct_io: bool) {
+        if !maps_direct_io && self.mode == DirectIo::Always {
+            tracing::warn!(
+                "flag -directIO=always has no effect: this kernel could not map such files (Linux 6.6 can)"
+            );
+        }
+        self.may.store(maps_direct_io, Ordering::Relaxed);
+    }
+
     /// Whether `file` of `size` bytes in `directory`, opened for reading only, is read past the
     /// page cache.
     pub(crate) fn open(&self, directory: NodeId, file: NodeId, size: u64) -> bool {
         match self.mode {
+            _ if !self.may.load(Ordering::Relaxed) => false,
             DirectIo::Always => true,
             DirectIo::Never => false,
             DirectIo::Auto => size >= LARGE && self.habits.lock().open(directory, file),
@@ -190,6 +204,12 @@ mod tests {
     const SIZE: u64 = 64 << 20;
     const MIB: u64 = 1 << 20;
 
+    fn attached(mode: DirectIo) -> Streaming {
+        let streaming = Streaming::new(mode);
+        streaming.attach(true);
+        streaming
+    }
+
     /// Reads a whole file in requests of `step` bytes.
     fn whole(step: u64) -> Pass {
         let mut pass = Pass::default();
@@ -208,7 +228,7 @@ mod tests {
 
     #[test]
     fn files_that_are_streamed_one_after_the_other_go_past_the_page_cache() {
-        let streaming = Streaming::new(DirectIo::Auto);
+        let streaming = attached(DirectIo::Auto);
         let direct: Vec<_> = (0..5)
             .map(|file| read(&streaming, file, whole(MIB)))
             .collect();
@@ -222,13 +242,13 @@ mod tests {
 
     #[test]
     fn files_that_are_read_again_stay_in_the_page_cache() {
-        let streaming = Streaming::new(DirectIo::Auto);
+        let streaming = attached(DirectIo::Auto);
         for _ in 0..5 {
             // The second pass asks for nothing: the page cache has it.
             assert!(!read(&streaming, 1, whole(MIB)));
             assert!(!read(&streaming, 1, Pass::default()));
         }
-        let streaming = Streaming::new(DirectIo::Auto);
+        let streaming = attached(DirectIo::Auto);
         for file in 0..4 {
             read(&streaming, file, whole(MIB));
         }
@@ -245,7 +265,7 @@ mod tests {
             pass
         };
         for unfit in [whole(4096), scattered] {
-            let streaming = Streaming::new(DirectIo::Auto);
+            let streaming = attached(DirectIo::Auto);
             for file in 0..4 {
                 read(&streaming, file, whole(MIB));
             }
@@ -274,8 +294,14 @@ mod tests {
 
     #[test]
     fn always_and_never_ask_for_no_habits() {
-        assert!(Streaming::new(DirectIo::Always).open(DIR, NodeId(1), 1));
-        let never = Streaming::new(DirectIo::Never);
+        assert!(attached(DirectIo::Always).open(DIR, NodeId(1), 1));
+        let old = Streaming::new(DirectIo::Always);
+        old.attach(false);
+        assert!(
+            !old.open(DIR, NodeId(1), 1),
+            "a kernel that could not map it"
+        );
+        let never = attached(DirectIo::Never);
         assert!((0..9).all(|file| !read(&never, file, whole(MIB))));
     }
 

@@ -707,6 +707,15 @@ impl Tree {
                 dir.complete &= !tight;
                 let child = dir.children.remove(name);
                 child.inspect(|child| self.unlink_name(child, *parent, name));
+                // The name alone does not say whose link it was.
+                if let Some(id) = &removed.content.entry.hard_link_id
+                    && let Some(names) = self.link_names.get_mut(id)
+                {
+                    names.remove(&(*parent, Arc::clone(name)));
+                    if names.is_empty() {
+                        self.link_names.remove(id);
+                    }
+                }
             }
         }
         if let Some(id) = &removed.content.entry.hard_link_id

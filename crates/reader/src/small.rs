@@ -28,6 +28,8 @@ use crate::stats::Source;
 
 /// The largest file that is fetched before it is opened.
 pub const SMALL: u64 = 64 << 10;
+/// How long a batch may take: whoever wants one of its files waits for it, and fetches it by itself after that.
+const AHEAD: Duration = Duration::from_millis(500);
 
 /// Bytes on their way at most, and the share of all memory that they may be.
 const MOST: usize = 4 << 20;
@@ -104,7 +106,7 @@ impl Core {
 
     /// Fetches a batch.
     pub(crate) fn fetch_small(&self, batch: &Batch, patience: Duration) {
-        let ctx = Context::new(patience, &self.closing);
+        let ctx = Context::new(patience.min(AHEAD), &self.closing);
         if ctx.check().is_err() {
             return;
         }

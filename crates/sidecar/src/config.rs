@@ -200,7 +200,7 @@ impl Config {
             dirs: Vec::new(),
             idx_dir: None,
             index_dir: None,
-            index_dir_limit: 1 << 30,
+            index_dir_limit: 16 << 30,
             filers: Vec::new(),
             verify_ranges: VerifyRanges::Cached,
             advertise: None,

@@ -110,6 +110,7 @@ fn files_in_any_order_bring_no_others() {
     let scene = Scene::start();
     plant(&scene);
     let mount = scene.mount_at("walk", &["-cacheCapacityMB=0"]);
+    settle(&mount);
     assert_eq!(
         fs::read_dir(mount.path("/folder")).unwrap().count() as u64,
         FILES

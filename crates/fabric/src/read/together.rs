@@ -57,6 +57,9 @@ impl FabricRoute {
                     for slot in &basket.slots {
                         self.take(slot, &mut wanted[slot.at], &mut suspects);
                     }
+                    if ctx.check().is_err() {
+                        return suspects;
+                    }
                     // Who does not answer is not asked for more.
                     let goes_on = basket.slots.iter().all(|slot| slot.answer.is_some());
                     basket = Basket {

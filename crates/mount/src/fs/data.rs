@@ -37,6 +37,8 @@ pub(super) struct FileHandle {
     /// Whether the kernel reads it past its page cache, and how it was read.
     direct: bool,
     pass: Mutex<Pass>,
+    /// The directory it was opened in, if its ways are learnt.
+    habit: Option<NodeId>,
     /// Where it is read by us, with `-cache.aggressive`.
     local: Mutex<Local>,
     pub(super) file: Arc<File>,
@@ -45,10 +47,10 @@ pub(super) struct FileHandle {
 /// Where the kernel reads a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// In its page cache.
-    Cached,
+    /// In its page cache. With it goes the directory whose ways are learnt.
+    Cached(Option<NodeId>),
     /// Here, past its page cache.
-    Direct,
+    Direct(Option<NodeId>),
     /// In a file of ours with this number, without asking.
     PastUs(u32),
 }
@@ -111,9 +113,16 @@ impl Mount {
             fast.open(node, held, current.map(|(_, whole)| whole))
         });
         held.open();
-        let direct = !Self::writes(flags)
-            && backing.is_none()
-            && (self.core.streaming).open(directory(&held.place), node, entry.size);
+        let habit = match &held.place {
+            Place::In(directory, _) if !Self::writes(flags) && backing.is_none() => {
+                Some(*directory)
+            }
+            _ => None,
+        };
+        let direct = habit.is_some_and(|directory| {
+            let streaming = &self.core.streaming;
+            streaming.open(directory, node, entry.size)
+        });
         drop(tree);
         let file = self.acquire(node);
         if Self::truncates(flags)
@@ -125,8 +134,8 @@ impl Mount {
         }
         let how = match backing {
             Some(backing) => How::PastUs(backing),
-            None if direct => How::Direct,
-            None => How::Cached,
+            None if direct => How::Direct(habit),
+            None => How::Cached(habit),
         };
         Ok(self.opened(node, file, flags, keep_cache, how))
     }
@@ -170,14 +179,14 @@ impl Mount {
         keep_cache: bool,
         how: How,
     ) -> Opened {
-        let direct = how == How::Direct;
+        let (direct, habit, backing) = match how {
+            How::Cached(habit) => (false, habit, None),
+            How::Direct(habit) => (true, habit, None),
+            How::PastUs(backing) => (false, None, Some(backing)),
+        };
         if direct {
             self.core.stats.direct_opens.inc();
         }
-        let backing = match how {
-            How::PastUs(backing) => Some(backing),
-            _ => None,
-        };
         let handle = self.files.insert(FileHandle {
             node,
             stream: Stream::new(),
@@ -186,6 +195,7 @@ impl Mount {
             past_us: backing.is_some(),
             direct,
             pass: Mutex::default(),
+            habit,
             local: Mutex::default(),
             file,
         });
@@ -217,15 +227,14 @@ impl Mount {
 
     /// How a handle was read says how its neighbours will be.
     fn learn_from(&self, handle: &FileHandle) {
-        if handle.writes || handle.past_us {
+        let Some(directory) = handle.habit else {
             return;
-        }
-        let known = {
-            let tree = self.core.tree.read();
-            tree.node(handle.node)
-                .map(|held| (directory(&held.place), held.content.entry.size))
         };
-        if let Some((directory, size)) = known {
+        let size = {
+            let tree = self.core.tree.read();
+            tree.node(handle.node).map(|held| held.content.entry.size)
+        };
+        if let Some(size) = size {
             let pass = *handle.pass.lock();
             let streaming = &self.core.streaming;
             streaming.closed(directory, handle.node, size, pass, handle.direct);
@@ -533,14 +542,6 @@ impl DataError {
             Self::Read(ReadError::TooLarge { .. }) => Errno::EFBIG,
             _ => Errno::EIO,
         }
-    }
-}
-
-/// The directory of a node, as far as it is one of the kernel's.
-fn directory(place: &Place) -> NodeId {
-    match place {
-        Place::In(directory, _) => *directory,
-        Place::At(..) | Place::Gone => NodeId(0),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the transport calls.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use fuse::{
 };
 
 use crate::access;
+use crate::tree::Place;
 
 use super::{Mount, old_name};
 
@@ -18,6 +20,7 @@ impl FileSystem for Mount {
         if let Some(fast) = &self.core.fast {
             fast.attach(notifier.clone(), agreed);
         }
+        self.core.streaming.attach(agreed.maps_direct_io());
         let config = &self.core.config;
         let long = config
             .long_meta_ttl
@@ -26,7 +29,15 @@ impl FileSystem for Mount {
         // There is one session only.
         let _ = self.core.lifetime.set(long);
         self.core.keeper.attach(notifier.clone(), agreed.minor);
-        self.core.invalidator.attach(notifier);
+        let core = Arc::downgrade(&self.core);
+        self.core.invalidator.attach(notifier, move |node| {
+            let core = core.upgrade()?;
+            let tree = core.tree.read();
+            match &tree.node(node)?.place {
+                Place::In(parent, name) => Some((*parent, Arc::clone(name))),
+                Place::At(..) | Place::Gone => None,
+            }
+        });
     }
 
     fn is_writable(&self) -> bool {

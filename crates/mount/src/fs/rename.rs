@@ -208,8 +208,16 @@ impl Mount {
         };
         let stored: filer::Stamped<pb::Entry> = match core.remote.ask(ctx, touched) {
             Ok(filer::Updated::Done(stored)) => *stored,
-            // Somebody changes the entry: that changes its times anyway.
+            // Somebody changes the entry, or the filer compares otherwise.
             Ok(filer::Updated::Conflict) => {
+                let touch = |entry: &mut _| {
+                    touch_ctime(entry, std::time::SystemTime::now());
+                    Ok(())
+                };
+                // It has been moved; a time that cannot be stored is no reason to say otherwise.
+                if let Err(error) = core.change_raw(ctx, "rename", (directory, to.1), &touch) {
+                    tracing::debug!(%error, name = to.1, "renamed without a new ctime");
+                }
                 let asked = core.remote.ask(ctx, filer.lookup(directory, to.1));
                 asked.map_err(|error| core.remote.fail("rename", to.1, &error))?
             }

@@ -42,7 +42,7 @@ impl Mount {
         let file = self.acquire(known.node);
         // The first save need not ask for what was just made.
         file.set_base(Arc::new(raw), Arc::clone(&known.content.entry));
-        self.opened(known.node, file, flags, true, How::Cached)
+        self.opened(known.node, file, flags, true, How::Cached(None))
     }
 
     /// The file's shared state, one handle more.

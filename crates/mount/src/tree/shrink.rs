@@ -43,12 +43,15 @@ impl Tree {
     /// Looks at up to `steps` nodes, those not looked at for longest first.
     pub(crate) fn shrink(&mut self, steps: usize) -> Shrunk {
         let mut found = Shrunk::default();
-        let looked = steps.min(self.queue.len());
-        found.looked = looked;
-        for _ in 0..looked {
+        for _ in 0..steps.min(self.queue.len()) {
+            // A large directory is work for one time.
+            if found.dropped.len() >= steps {
+                break;
+            }
             let Some(id) = self.queue.pop_front() else {
                 break;
             };
+            found.looked += 1;
             let Some(node) = self.nodes.get_mut(&id) else {
                 continue;
             };
