@@ -165,6 +165,8 @@ fn points(reason: Reason) -> u32 {
         Reason::Broken => 2,
         // One needle may be damaged on the disk, and somebody may read it again and again.
         Reason::Corrupt => 1,
+        // It was not asked: it is memory of ours that is short.
+        Reason::Declined => 0,
         // Waiting for it again costs another timeout; whoever refuses us will do so again.
         _ => LIMIT,
     }

@@ -5,7 +5,7 @@
 //! sidecar that fails is held to account like everywhere.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use context::Context;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -51,11 +51,14 @@ impl FabricRoute {
                 let mut basket = Basket {
                     slots: slots.collect(),
                     rest: Vec::new(),
+                    carrier: "",
                 };
                 while !basket.slots.is_empty() {
+                    let began = Instant::now();
                     self.exchange(ctx, &peer, &mut basket);
+                    let way = (basket.carrier, began.elapsed());
                     for slot in &basket.slots {
-                        self.take(slot, &mut wanted[slot.at], &mut suspects);
+                        self.take(slot, &mut wanted[slot.at], &mut suspects, way);
                     }
                     if ctx.check().is_err() {
                         return suspects;
@@ -65,6 +68,7 @@ impl FabricRoute {
                     basket = Basket {
                         slots: if goes_on { basket.rest } else { Vec::new() },
                         rest: Vec::new(),
+                        carrier: "",
                     };
                 }
             }
@@ -94,7 +98,9 @@ impl FabricRoute {
         loop {
             match call.next(Instant::now()) {
                 Step::Start { attempt, .. } => match self.begin(ctx, peer, basket) {
-                    Ok(lane) => running = Some((attempt, lane)),
+                    Ok(Some(lane)) => running = Some((attempt, lane)),
+                    // Not the sidecar's fault.
+                    Ok(None) => return,
                     Err(reason) => call.broken(attempt, reason, Instant::now()),
                 },
                 Step::Wait { until } => {
@@ -135,19 +141,21 @@ impl FabricRoute {
         }
     }
 
-    /// Sends the questions, as many as the lane takes. What is too long to come inline is not asked for.
+    /// Sends the questions, as many as the lane takes. What is too long to come inline is not asked for; no
+    /// lane when nothing is left.
     fn begin(
         &self,
         ctx: &Context<'_>,
         peer: &Peer,
         basket: &mut Basket,
-    ) -> Result<Box<dyn Lane>, Reason> {
+    ) -> Result<Option<Box<dyn Lane>>, Reason> {
         let mut lane = match peer.kept.lanes.take() {
             Some(lane) => lane,
             None => self
                 .open(ctx, peer)
                 .map_err(|error| self.unopened(&error))?,
         };
+        basket.carrier = lane.carrier();
         let limits = lane.limits();
         let most = limits.max_read.min(lane.most_inline());
         basket.slots.retain(|slot| u64::from(slot.room) <= most);
@@ -156,12 +164,12 @@ impl FabricRoute {
         let items: Vec<Item> = basket.slots.iter().map(Slot::item).collect();
         if items.is_empty() {
             peer.kept.lanes.keep(lane);
-            return Err(Reason::Declined);
+            return Ok(None);
         }
         match lane.start(self.next_id(), &items) {
             Ok(()) => {
                 self.stats.together.inc();
-                Ok(lane)
+                Ok(Some(lane))
             }
             Err(broken) => {
                 lane.close();
@@ -170,8 +178,14 @@ impl FabricRoute {
         }
     }
 
-    /// Puts one that came to where it is wanted.
-    fn take(&self, slot: &Slot, wanted: &mut Ahead<'_>, suspects: &mut Vec<FileId>) {
+    /// Puts one that came to where it is wanted. `way` is its carrier, and the time that all took.
+    fn take(
+        &self,
+        slot: &Slot,
+        wanted: &mut Ahead<'_>,
+        suspects: &mut Vec<FileId>,
+        way: (&'static str, Duration),
+    ) {
         let Some(answer) = slot.answer else {
             return;
         };
@@ -192,6 +206,7 @@ impl FabricRoute {
         let inflate = to.inflates(&answer);
         if let Ok(len) = to.copy(&slot.bytes, inflate) {
             self.stats.together_needles.inc();
+            self.stats.delivered(way.0, len, way.1);
             wanted.done = Some(Whole {
                 len,
                 verified: true,
@@ -206,6 +221,8 @@ struct Basket {
     slots: Vec<Slot>,
     /// What the lane does not take at once.
     rest: Vec<Slot>,
+    /// By what it came.
+    carrier: &'static str,
 }
 
 struct Slot {
