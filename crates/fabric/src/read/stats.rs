@@ -61,10 +61,19 @@ impl FabricStats {
     }
 
     pub(crate) fn delivered(&self, carrier: &str, bytes: usize, took: Duration) {
-        let known = CARRIERS.iter().position(|known| *known == carrier);
-        let carried = &self.carried[known.unwrap_or(CARRIERS.len() - 1)];
+        let carried = self.over(carrier);
         carried.bytes.add(bytes as u64);
         carried.time.record(took);
+    }
+
+    /// Bytes came that nobody has asked for yet: no read was delivered.
+    pub(crate) fn came_ahead(&self, carrier: &str, bytes: usize) {
+        self.over(carrier).bytes.add(bytes as u64);
+    }
+
+    fn over(&self, carrier: &str) -> &Carried {
+        let known = CARRIERS.iter().position(|known| *known == carrier);
+        &self.carried[known.unwrap_or(CARRIERS.len() - 1)]
     }
 
     pub(crate) fn count(&self, missed: &Missed) {

@@ -5,7 +5,7 @@
 //! sidecar that fails is held to account like everywhere.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use context::Context;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -54,11 +54,10 @@ impl FabricRoute {
                     carrier: "",
                 };
                 while !basket.slots.is_empty() {
-                    let began = Instant::now();
                     self.exchange(ctx, &peer, &mut basket);
-                    let way = (basket.carrier, began.elapsed());
+                    let carrier = basket.carrier;
                     for slot in &basket.slots {
-                        self.take(slot, &mut wanted[slot.at], &mut suspects, way);
+                        self.take(slot, &mut wanted[slot.at], &mut suspects, carrier);
                     }
                     if ctx.check().is_err() {
                         return suspects;
@@ -178,14 +177,8 @@ impl FabricRoute {
         }
     }
 
-    /// Puts one that came to where it is wanted. `way` is its carrier, and the time that all took.
-    fn take(
-        &self,
-        slot: &Slot,
-        wanted: &mut Ahead<'_>,
-        suspects: &mut Vec<FileId>,
-        way: (&'static str, Duration),
-    ) {
+    /// Puts one that came to where it is wanted. It came over `carrier`.
+    fn take(&self, slot: &Slot, wanted: &mut Ahead<'_>, suspects: &mut Vec<FileId>, carrier: &str) {
         let Some(answer) = slot.answer else {
             return;
         };
@@ -206,7 +199,7 @@ impl FabricRoute {
         let inflate = to.inflates(&answer);
         if let Ok(len) = to.copy(&slot.bytes, inflate) {
             self.stats.together_needles.inc();
-            self.stats.delivered(way.0, len, way.1);
+            self.stats.came_ahead(carrier, len);
             wanted.done = Some(Whole {
                 len,
                 verified: true,
