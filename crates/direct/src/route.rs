@@ -178,6 +178,7 @@ impl<R: Route> Route for ShortCircuit<R> {
                 len,
                 verified: true,
                 way: Way::ShortCircuit,
+                near: true,
             }),
             Err(Unread::Refused(len)) => Err(RouteError::Refused { needle, len }),
             Err(Unread::Decline(why)) => {

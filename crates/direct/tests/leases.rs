@@ -95,6 +95,7 @@ impl Route for Elsewhere {
             len: 1,
             verified: true,
             way: Way::Fabric,
+            near: true,
         })
     }
 }

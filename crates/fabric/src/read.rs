@@ -36,7 +36,7 @@ use crate::lane::{Broken, Lane};
 use crate::memory::{Arena, ArenaStats};
 use crate::peers::{Peer, Peers};
 use crate::wire::{Answer, MAX_READ, Status};
-use crate::{Destination, Locate, LocateError, Stored, UpTo};
+use crate::{Destination, Locate, LocateError, Stored, UpTo, Way, Whole};
 pub(crate) use drive::timespec;
 use drive::{Drive, Told};
 use wanted::Wanted;
@@ -133,7 +133,7 @@ impl FabricRoute {
             let len = part.len() as u64;
             let mut wanted = Wanted::Range { offset, dst: part };
             match self.ask(ctx, needle, &mut wanted)? {
-                Told::Delivered(_) => {}
+                Told::Delivered(..) => {}
                 Told::Otherwise(answer) if answer.status == Status::Gzip => {
                     let Wanted::Range { dst, .. } = wanted else {
                         return Err(Missed::PastEnd);
@@ -148,7 +148,7 @@ impl FabricRoute {
     }
 
     /// Fetches all data of `needle` and compares it with the checksum that the volume keeps, as
-    /// [`Route::read_whole`](crate::Route::read_whole) does; how many bytes.
+    /// [`Route::read_whole`](crate::Route::read_whole) does.
     ///
     /// # Errors
     /// See [`Missed`].
@@ -158,12 +158,12 @@ impl FabricRoute {
         needle: FileId,
         form: Stored,
         to: &mut dyn Destination,
-    ) -> Result<usize, Missed> {
+    ) -> Result<Whole, Missed> {
         let likely = to.likely().map(|len| len.clamp(1, MAX_READ) as u32);
         let room = likely.unwrap_or(GUESS);
         let mut wanted = Wanted::Whole { form, room, to };
         let answer = match self.ask(ctx, needle, &mut wanted)? {
-            Told::Delivered(len) => return Ok(len),
+            Told::Delivered(len, carrier) => return Ok(landed(len, carrier)),
             Told::Otherwise(answer) if answer.status == Status::TooLarge => answer,
             Told::Otherwise(answer) => return Err(otherwise(&answer)),
         };
@@ -179,7 +179,7 @@ impl FabricRoute {
             *asked = room;
         }
         match self.ask(ctx, needle, &mut wanted)? {
-            Told::Delivered(len) => Ok(len),
+            Told::Delivered(len, carrier) => Ok(landed(len, carrier)),
             Told::Otherwise(answer) => Err(otherwise(&answer)),
         }
     }
@@ -225,7 +225,7 @@ impl FabricRoute {
             to: &mut all,
         };
         match self.ask(ctx, needle, &mut wanted)? {
-            Told::Delivered(_) => {}
+            Told::Delivered(..) => {}
             Told::Otherwise(answer) => return Err(otherwise(&answer)),
         }
         let from = usize::try_from(offset).map_err(|_| Missed::PastEnd)?;
@@ -363,6 +363,16 @@ impl std::fmt::Debug for FabricRoute {
         f.debug_struct("FabricRoute")
             .field("peers", &self.peers)
             .finish_non_exhaustive()
+    }
+}
+
+/// What `carrier` brought: nothing but a sidecar on this host can share memory with us.
+fn landed(len: usize, carrier: &str) -> Whole {
+    Whole {
+        len,
+        verified: true,
+        way: Way::Fabric,
+        near: carrier == "shm",
     }
 }
 

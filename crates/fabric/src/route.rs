@@ -110,6 +110,8 @@ pub struct Whole {
     pub verified: bool,
     /// How they came.
     pub way: Way,
+    /// Whether they lie on a disk of this host: whoever keeps them there as well keeps them twice.
+    pub near: bool,
 }
 
 /// How bytes came here, the faster one first.

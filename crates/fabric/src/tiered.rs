@@ -173,11 +173,7 @@ impl<H: Route> Route for TieredRoute<H> {
         to: &mut dyn Destination,
     ) -> Result<Whole, RouteError> {
         match self.over_fabric(ctx, || self.fabric.read_whole(ctx, needle, form, to)) {
-            Ok(len) => Ok(Whole {
-                len,
-                verified: true,
-                way: Way::Fabric,
-            }),
+            Ok(whole) => Ok(whole),
             Err(missed) => {
                 let trust = self.give_up(needle, missed)?;
                 let whole = self.http.read_whole(ctx, needle, form, to)?;

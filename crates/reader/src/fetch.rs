@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use context::Context;
-use fabric::{Destination, RouteError, Stored, Way};
+use fabric::{Destination, RouteError, Stored};
 use seaweed::manifest::MAX_BYTES;
 use seaweed::{Chunk, DecodeError, decode_chunk};
 
@@ -268,7 +268,7 @@ impl Core {
                 if let Some(disk) = &self.disk
                     && whole.verified
                     // What lies on a disk of this host need not lie there twice.
-                    && whole.way != Way::ShortCircuit
+                    && !whole.near
                     && extra.is_none()
                     && urgency != Urgency::Once
                     && disk.wants(chunk.offset.saturating_add(chunk.size))

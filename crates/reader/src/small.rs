@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use context::Context;
-use fabric::{Ahead, Way, Whole};
+use fabric::{Ahead, Whole};
 use seaweed::Chunk;
 
 use crate::cache::Piece;
@@ -150,7 +150,7 @@ impl Core {
         }
         if let Some(disk) = &self.disk
             && whole.verified
-            && whole.way != Way::ShortCircuit
+            && !whole.near
             && disk.wants(flight.chunk.offset.saturating_add(flight.chunk.size))
         {
             let key = DiskKey {

@@ -337,6 +337,21 @@ fn only_verified_chunks_are_kept() {
 }
 
 #[test]
+fn what_lies_on_a_disk_of_this_host_is_not_kept_on_it_twice() {
+    let shelf = Shelf::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (view, content) = file(&shelf, 300_000, 100_000);
+    let once = |near| {
+        shelf.near.store(near, Ordering::Relaxed);
+        let reader = open(&shelf, dir.path(), 1 << 30);
+        assert!(read(&reader, &view, &Stream::new(), 0, 300_000).unwrap() == content);
+        reader.close();
+        chunk_files(dir.path()).len()
+    };
+    assert_eq!((once(true), once(false)), (0, 3));
+}
+
+#[test]
 fn what_is_on_disk_is_readable_without_servers() {
     let shelf = Shelf::new();
     let dir = tempfile::tempdir().unwrap();

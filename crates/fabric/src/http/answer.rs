@@ -109,6 +109,7 @@ fn fill(body: &mut Body<'_, '_>, dst: &mut [u8]) -> Result<Whole, Miss> {
         len: dst.len(),
         verified: false,
         way: Way::Http,
+        near: false,
     })
 }
 
@@ -131,6 +132,7 @@ fn whole(
             len: memory.len(),
             verified: verify(server, needle, head, memory)?,
             way: Way::Http,
+            near: false,
         });
     }
     let Some(stored) = body.read_to_end(MAX_UNPLANNED)? else {
@@ -153,6 +155,7 @@ fn whole(
         len,
         verified,
         way: Way::Http,
+        near: false,
     })
 }
 

@@ -18,8 +18,8 @@ use crate::wire::{Answer, Status};
 /// What the fabric has to say.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// The bytes are where they were wanted; so many.
-    Delivered(usize),
+    /// The bytes are where they were wanted; so many, by this carrier.
+    Delivered(usize, &'static str),
     /// What else to ask for.
     Otherwise(Answer),
 }
@@ -215,7 +215,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
                 let carrier = attempt.carrier();
                 let len = attempt.deliver(self.wanted)?;
                 self.route.stats.delivered(carrier, len, began.elapsed());
-                Ok(Told::Delivered(len))
+                Ok(Told::Delivered(len, carrier))
             }
             Verdict::Told { attempt } => match take(attempt).and_then(|one| one.answer()) {
                 Some(answer) => Ok(Told::Otherwise(answer)),

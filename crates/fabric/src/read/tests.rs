@@ -66,10 +66,11 @@ impl Destination for Kept {
 /// A read of a whole needle into memory of its own.
 fn whole(scene: &Scene, id: FileId) -> Result<Vec<u8>, Missed> {
     let mut to = UpTo::new(64 << 20);
-    let len = scene
+    let whole = scene
         .route
         .read_whole(&patient(), id, Stored::Plain, &mut to)?;
-    assert_eq!(len, to.bytes.len());
+    assert_eq!(whole.len, to.bytes.len());
+    assert!(whole.near, "its lane says that memory is shared");
     Ok(to.bytes)
 }
 
@@ -103,7 +104,10 @@ fn a_large_needle_is_adopted_where_it_was_written_and_a_small_one_received() {
     let (large, small) = (noise(1, 100_000), noise(2, 900));
     scene.store(needle(1), &large);
     scene.store(needle(2), &small);
-    let read = |id, to: &mut Kept| scene.route.read_whole(&patient(), id, Stored::Plain, to);
+    let read = |id, to: &mut Kept| {
+        let read = scene.route.read_whole(&patient(), id, Stored::Plain, to);
+        read.map(|whole| whole.len)
+    };
     let mut to = Kept::expecting(100_000);
     assert_eq!(read(needle(1), &mut to), Ok(100_000));
     assert!(to.bytes.is_empty(), "nothing was copied");
@@ -141,6 +145,7 @@ fn a_needle_longer_than_expected_is_asked_for_again_unless_it_is_not_wanted() {
             scene
                 .route
                 .read_whole(&patient(), needle(1), Stored::Plain, to)
+                .map(|whole| whole.len)
         };
         assert_eq!(read(&mut to), Ok(200_000));
         let got = to.adopted.as_deref().unwrap_or(&to.bytes);
@@ -168,11 +173,11 @@ fn what_the_volume_server_compressed_is_inflated_and_cut() {
     assert_eq!(range(&scene, needle(1), 89_999, 2), Err(Missed::PastEnd));
     // As it is stored it is given to whoever wants it so.
     let mut to = Kept::default();
-    let len = scene
+    let whole = scene
         .route
         .read_whole(&patient(), needle(1), Stored::Gzip, &mut to)
         .unwrap();
-    assert!(len < clear.len() && to.bytes.starts_with(&[0x1f, 0x8b]));
+    assert!(whole.len < clear.len() && to.bytes.starts_with(&[0x1f, 0x8b]));
 }
 
 #[test]
@@ -353,7 +358,7 @@ fn when_the_arena_is_full_large_answers_come_inline() {
     let read = scene
         .route
         .read_whole(&patient(), needle(1), Stored::Plain, &mut to);
-    assert_eq!(read, Ok(500_000));
+    assert_eq!(read.map(|whole| whole.len), Ok(500_000));
     assert!(to.adopted.is_none() && to.bytes == bytes);
     drop(all);
 }
@@ -435,6 +440,7 @@ impl Route for Arc<Web> {
             len: memory.len(),
             verified: self.verified,
             way: Way::Http,
+            near: false,
         })
     }
 }

@@ -11,15 +11,15 @@ use context::Context;
 use rustix::event::{PollFd, PollFlags, poll};
 use seaweed::FileId;
 
-use super::FabricRoute;
 use super::drive::timespec;
 use super::wanted::Wanted;
+use super::{FabricRoute, landed};
 use crate::checksum;
 use crate::client::{Call, Reason, Step};
 use crate::lane::{Answered, Inbox, Lane};
 use crate::peers::Peer;
 use crate::wire::{Answer, Extent, Item, Place, Status};
-use crate::{Ahead, Stored, Way, Whole};
+use crate::{Ahead, Stored};
 
 /// Needles in one exchange. The sidecar answers them one after the other, and the lane is taken as long.
 pub(crate) const TOGETHER: usize = 32;
@@ -200,11 +200,7 @@ impl FabricRoute {
         if let Ok(len) = to.copy(&slot.bytes, inflate) {
             self.stats.together_needles.inc();
             self.stats.came_ahead(carrier, len);
-            wanted.done = Some(Whole {
-                len,
-                verified: true,
-                way: Way::Fabric,
-            });
+            wanted.done = Some(landed(len, carrier));
         }
     }
 }

@@ -141,6 +141,7 @@ impl Route for Sevens {
             len: len as usize,
             verified: true,
             way: Way::Http,
+            near: false,
         })
     }
 }

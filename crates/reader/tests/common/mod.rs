@@ -30,6 +30,8 @@ pub struct Shelf {
     pub delay_ms: AtomicU64,
     /// Whether whole needles come with a checksum.
     pub unverified: std::sync::atomic::AtomicBool,
+    /// Whether they lie on a disk of this host.
+    pub near: std::sync::atomic::AtomicBool,
     gate: Gate,
 }
 
@@ -187,6 +189,7 @@ impl Route for Shelf {
             len,
             verified: !self.unverified.load(Ordering::Relaxed),
             way: Way::Http,
+            near: self.near.load(Ordering::Relaxed),
         })
     }
 }

@@ -121,7 +121,7 @@ impl OverFabric {
             let read = match size {
                 None => route
                     .read_whole(&ctx, needle, Stored::Plain, &mut to)
-                    .map(|len| to.bytes.truncate(len)),
+                    .map(|whole| to.bytes.truncate(whole.len)),
                 Some(size) => match to.memory(size) {
                     Ok(dst) => route.read_at(&ctx, needle, offset, dst),
                     Err(Refused) => Err(Missed::Refused { len: size }),
