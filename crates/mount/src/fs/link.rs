@@ -5,17 +5,23 @@
 //! the file such an entry, and each further one counts up.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use context::Context;
 use fuse::{Entry as Reply, Errno, NodeId, Request};
-use seaweed::{Kind, pb};
+use seaweed::{Entry, Kind, pb};
 
 use crate::entry::touch_ctime;
 use crate::save::{now_ns, stopped};
 
+use super::make::Unmade;
 use super::{Mount, new_name};
+
+/// How long what is left of a link that failed may take.
+const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// Marks an id as one of a hard link, as the filer makes them.
 const MARK: u8 = 0x01;
@@ -33,6 +39,7 @@ impl Mount {
         let ctx = core.context(req);
         self.core.may_change_dir(&ctx, req, parent)?;
         self.has_room()?;
+        core.keeper.pace(&ctx)?;
         {
             let tree = core.tree.read();
             let content = tree.content(node).ok_or(Errno::ESTALE)?;
@@ -77,16 +84,17 @@ impl Mount {
         let made = self.create_at(&ctx, parent, &question, new);
         let (entry, fence) = match made {
             Ok(made) => (made.entry, made.fence),
-            Err(errno) => {
-                // The other name was not made: the number goes back to what it was.
-                let uncounted = core.change_raw(&ctx, "link", (&directory, &old_name), &|entry| {
-                    uncount(entry, &group, &id)
-                });
-                if let Err(errno) = uncounted {
-                    tracing::warn!(old_name, %errno, "a link was counted and not made");
+            Err(unmade) => match self.perhaps_made(&unmade, &question.directory, name, &group) {
+                Some(made) => made,
+                None => {
+                    if unmade.surely {
+                        self.take_back((&directory, &old_name), &group, &id);
+                    } else {
+                        tracing::warn!(old_name, "a link was counted and perhaps not made");
+                    }
+                    return Err(unmade.errno);
                 }
-                return Err(errno);
-            }
+            },
         };
         core.change(|tree| {
             if let Some((entry, fence)) = changed.stored {
@@ -100,6 +108,33 @@ impl Mount {
         core.touch_dir(parent);
         let known = known.ok_or(Errno::ESTALE)?;
         Ok(core.reply(&known))
+    }
+
+    /// The new name, if the filer made it although it was not heard to say so.
+    fn perhaps_made(
+        &self,
+        unmade: &Unmade,
+        directory: &str,
+        name: &str,
+        group: &Bytes,
+    ) -> Option<(Arc<Entry>, i64)> {
+        if unmade.surely {
+            return None;
+        }
+        // Whoever asked may be gone, and the number has to be right all the same.
+        let ctx = Context::background(AFTERWARDS);
+        let found = self.core.ask(&ctx, directory, name).ok().flatten();
+        found.filter(|(entry, _)| entry.hard_link_id.as_ref() == Some(group))
+    }
+
+    /// The number goes back to what it was, since the new name was surely not made. Where it may
+    /// still be, it stays: a number too high keeps bytes for too long, one too low loses those of a name.
+    fn take_back(&self, old: (&str, &str), group: &Bytes, id: &Bytes) {
+        let ctx = Context::background(AFTERWARDS);
+        let back = |entry: &mut pb::Entry| uncount(entry, group, id);
+        if let Err(errno) = self.core.change_raw(&ctx, "link", old, &back) {
+            tracing::warn!(name = old.1, %errno, "a link was counted and not made");
+        }
     }
 }
 

@@ -136,6 +136,7 @@ impl Mount {
         let ctx = core.context(req);
         self.core.may_change_dir(&ctx, req, parent)?;
         self.has_room()?;
+        core.keeper.pace(&ctx)?;
         let _pass = core.gate.pass(&ctx).map_err(stopped)?;
         let question = {
             let tree = core.tree.read();
@@ -160,7 +161,8 @@ impl Mount {
             return Err(Errno::EPERM);
         }
         let entry = birth.entry(&question.directory, name, SystemTime::now(), &core.config);
-        let Made { raw, entry, fence } = self.create_at(&ctx, parent, &question, entry)?;
+        let made = self.create_at(&ctx, parent, &question, entry);
+        let Made { raw, entry, fence } = made.map_err(|unmade| unmade.errno)?;
         let known = core.change(|tree| tree.made(parent, name, &question, entry, fence));
         core.touch_dir(parent);
         known.map(|known| (known, raw)).ok_or(Errno::ESTALE)
@@ -173,9 +175,12 @@ impl Mount {
         parent: NodeId,
         question: &Question,
         entry: pb::Entry,
-    ) -> Result<Made, Errno> {
+    ) -> Result<Made, Unmade> {
         let core = &self.core;
-        core.keeper.pace(ctx)?;
+        let surely = |errno| Unmade {
+            errno,
+            surely: true,
+        };
         let directory = &question.directory;
         let asked = core.remote.filer.create(directory, &entry, core.signature);
         let answer = core.remote.ask(ctx, asked);
@@ -185,7 +190,10 @@ impl Mount {
                 let parsed = core.parse(directory, made.value.clone());
                 Ok(Made {
                     raw: made.value,
-                    entry: Arc::new(parsed.ok_or(Errno::EIO)?),
+                    entry: Arc::new(parsed.ok_or(Unmade {
+                        errno: Errno::EIO,
+                        surely: false,
+                    })?),
                     fence,
                 })
             }
@@ -199,14 +207,17 @@ impl Mount {
                         entry: found,
                         fence,
                     }),
-                    _ => Err(Errno::EEXIST),
+                    _ => Err(surely(Errno::EEXIST)),
                 }
             }
-            Ok(Created::NameTooLong) => Err(Errno::ENAMETOOLONG),
-            Ok(Created::OtherKind) => Err(Errno::ENOTDIR),
+            Ok(Created::NameTooLong) => Err(surely(Errno::ENAMETOOLONG)),
+            Ok(Created::OtherKind) => Err(surely(Errno::ENOTDIR)),
             Err(error) => {
                 core.change(|tree| tree.in_doubt(parent, &entry.name));
-                Err(core.remote.fail("create", &entry.name, &error))
+                Err(Unmade {
+                    errno: core.remote.fail("create", &entry.name, &error),
+                    surely: error.is_refusal(),
+                })
             }
         }
     }
@@ -220,6 +231,13 @@ pub(super) struct Made {
     pub(super) entry: Arc<Entry>,
     /// The filer's clock then.
     pub(super) fence: i64,
+}
+
+/// Why a name was not made.
+pub(super) struct Unmade {
+    pub(super) errno: Errno,
+    /// Whether it is known that it was not: else the filer may have made it, or still be about to.
+    pub(super) surely: bool,
 }
 
 /// O_EXCL of open(2).
