@@ -237,6 +237,7 @@ impl Dirty {
         state.blocks.clear();
         while !state.flights.is_empty() {
             // Those that were not begun end at once, the others within their patience.
+            self.0.writer.upload.hurry();
             self.0.landed.wait_for(&mut state, LOOK);
         }
         self.0.writer.unregister(self.0.id);

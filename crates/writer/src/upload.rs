@@ -17,6 +17,7 @@ mod rules;
 mod sums;
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -50,6 +51,9 @@ pub trait Upload: Send + Sync {
         data: &Bytes,
         durable: bool,
     ) -> Result<FileChunk, WriteError>;
+
+    /// Somebody waits for the chunks that are being stored: none is to be held back for the sake of others.
+    fn hurry(&self) {}
 
     /// Has the volume servers put on disk what they have of `chunks`, which were stored for the
     /// file at `path` without `durable`.
@@ -126,6 +130,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Between servers that have no room: each takes all the bytes before it says so.
 const PAUSE_FULL: Duration = Duration::from_millis(250);
+/// Volumes that one fsync has synced at once.
+const SYNCS: usize = 8;
 /// Volumes remembered; at 30 GB each, 65,536 hold 2 PB.
 const VOLUMES_MAX: usize = 65_536;
 
@@ -222,6 +228,34 @@ impl FilerUpload {
             volumes.clear();
         }
         volumes.insert(volume, Arc::clone(&ticket.assignment));
+    }
+
+    /// Several at once: each waits for a disk, and what they wait for is often the same.
+    fn sync_volumes(&self, ctx: &Context<'_>, all: &[Arc<Assignment>]) -> Result<(), WriteError> {
+        for some in all.chunks(SYNCS) {
+            let Some((first, others)) = some.split_first() else {
+                continue;
+            };
+            std::thread::scope(|scope| {
+                let begin = others.iter().map(|one| {
+                    let builder = std::thread::Builder::new().name("sync".to_owned());
+                    let begun = builder.spawn_scoped(scope, || self.sync_volume(ctx, one));
+                    // Where there are no more threads, one after the other.
+                    begun.map_err(|_| one)
+                });
+                let others: Vec<_> = begin.collect();
+                let mut synced = self.sync_volume(ctx, first);
+                for other in others {
+                    let other = match other {
+                        Ok(begun) => begun.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                        Err(one) => self.sync_volume(ctx, one),
+                    };
+                    synced = synced.and(other);
+                }
+                synced
+            })?;
+        }
+        Ok(())
     }
 
     /// A server that is told to sync what it takes syncs all of its volume with it: a few bytes
@@ -342,21 +376,26 @@ impl Upload for FilerUpload {
         }
     }
 
+    fn hurry(&self) {
+        self.sums.hurry();
+    }
+
     fn sync(&self, ctx: &Context<'_>, _path: &str, chunks: &[FileChunk]) -> Result<(), WriteError> {
         let volumes = chunks.iter().filter_map(|chunk| chunk.fid.as_ref());
         let mut volumes: Vec<u32> = volumes.map(|fid| fid.volume_id).collect();
         volumes.sort_unstable();
         volumes.dedup();
+        let mut unsynced = Vec::new();
         for volume in volumes {
             let assignment = self.volumes.lock().get(&volume).cloned();
             let assignment = assignment.ok_or_else(|| {
                 WriteError::Upload(format!("volume {volume} is too long ago to be synced"))
             })?;
             if !assignment.fsync && !self.always_syncs(&assignment) {
-                self.sync_volume(ctx, &assignment)?;
+                unsynced.push(assignment);
             }
         }
-        Ok(())
+        self.sync_volumes(ctx, &unsynced)
     }
 }
 
@@ -395,6 +434,10 @@ impl<T: Upload + ?Sized> Upload for Arc<T> {
         durable: bool,
     ) -> Result<FileChunk, WriteError> {
         (**self).upload(ctx, path, data, durable)
+    }
+
+    fn hurry(&self) {
+        (**self).hurry();
     }
 
     fn sync(&self, ctx: &Context<'_>, path: &str, chunks: &[FileChunk]) -> Result<(), WriteError> {

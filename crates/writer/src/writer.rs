@@ -219,6 +219,7 @@ impl Inside {
                 Err(Stopped::TimedOut) if moved.elapsed() < self.config.patience => {}
                 checked => checked?,
             }
+            self.upload.hurry();
             self.budget.wait(LOOK);
             if std::mem::replace(&mut stored, self.stats.chunks.get()) != stored {
                 moved = Instant::now();

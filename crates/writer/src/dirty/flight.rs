@@ -97,6 +97,7 @@ impl Shared {
                 return Err(failure);
             }
             ctx.check()?;
+            self.writer.upload.hurry();
             self.landed.wait_for(&mut state, LOOK);
         }
         match state.failure.clone() {

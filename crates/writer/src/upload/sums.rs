@@ -5,10 +5,10 @@
 //! processor idle, and at 0.7 GB/s it costs more than all else that a writing mount does; those of
 //! several chunks fill the lanes of a vector (`lanes`).
 //!
-//! So an upload that has stored its bytes waits a moment for others that are on their
-//! way: until the lanes are full, or nobody else is storing, or [`PATIENCE`] is over. Whoever
-//! sees that first sums up all that wait. A lone upload never waits, and small chunks
-//! never do.
+//! So an upload that has stored its bytes waits for others, until the lanes are full or [`PATIENCE`] is
+//! over. The sum is not needed before the entry is saved: when somebody waits for that (`hurry`), it waits only for those
+//! that are on their way, and for no more than [`HASTE`]. Whoever sees first that it is time sums up all that wait.
+//! Small chunks never wait.
 
 mod avx2;
 mod lanes;
@@ -26,8 +26,10 @@ pub(super) type Sum = [u8; 16];
 
 /// Chunks of less are summed up at once: waiting would cost more than it saves.
 const SMALL: usize = 128 << 10;
-/// The longest that an upload waits for others; about as long as one of them takes.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// The longest that an upload waits for others: with chunks of 2 MiB, streams of 64 MiB/s fill the lanes.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// The same when somebody waits for it; about as long as one upload takes.
+const HASTE: Duration = Duration::from_millis(20);
 
 /// The sums of a mount's uploads.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub(super) struct Sums {
     changed: Condvar,
     /// As many wait for each other at most.
     together: usize,
+    patience: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +46,8 @@ struct State {
     /// Uploads that will ask for a sum.
     storing: usize,
     waiting: Vec<Arc<Slot>>,
+    /// Somebody waits for the next ones.
+    hurried: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +69,7 @@ impl Sums {
             changed: Condvar::new(),
             // An upload that waits keeps a thread from storing.
             together: lanes.min(uploads / 2).max(1),
+            patience: PATIENCE,
         }
     }
 
@@ -76,12 +82,18 @@ impl Sums {
         Storing(Some(self))
     }
 
+    /// Somebody waits for what is being stored.
+    pub(super) fn hurry(&self) {
+        self.state.lock().hurried = true;
+        self.changed.notify_all();
+    }
+
     fn sum_with_others(&self, data: Bytes) -> Sum {
         let slot = Arc::new(Slot {
             data,
             sum: OnceLock::new(),
         });
-        let until = Instant::now() + PATIENCE;
+        let began = Instant::now();
         let mut state = self.state.lock();
         state.waiting.push(Arc::clone(&slot));
         loop {
@@ -94,8 +106,14 @@ impl Sums {
                 continue;
             }
             let full = state.waiting.len() >= self.together;
-            if full || state.storing == 0 || Instant::now() >= until {
+            let until = match state.hurried {
+                true => began + HASTE,
+                false => began + self.patience,
+            };
+            let others = state.storing > 0 || !state.hurried;
+            if full || !others || Instant::now() >= until {
                 let batch = std::mem::take(&mut state.waiting);
+                state.hurried = false;
                 drop(state);
                 let messages: Vec<&[u8]> = batch.iter().map(|slot| &slot.data[..]).collect();
                 let sums = lanes::digests(&messages);
@@ -124,7 +142,7 @@ impl Storing<'_> {
         let sums = self.0.take()?;
         let mut state = sums.state.lock();
         state.storing -= 1;
-        if state.storing == 0 && !state.waiting.is_empty() {
+        if state.storing == 0 && state.hurried && !state.waiting.is_empty() {
             sums.changed.notify_all();
         }
         Some(sums)
@@ -158,6 +176,7 @@ mod tests {
                             let len = [SMALL, 300_001, 10, 2 * SMALL + 63][(thread + round) % 4];
                             let data = data(thread * 100 + round, len);
                             let storing = sums.storing(len);
+                            sums.hurry();
                             if (thread + round) % 5 == 0 {
                                 continue; // It failed.
                             }
@@ -172,10 +191,38 @@ mod tests {
         }
     }
 
+    /// Sums whose uploads wait until they are told not to.
+    fn patient() -> Sums {
+        Sums {
+            patience: Duration::from_secs(3600),
+            ..Sums::new(128)
+        }
+    }
+
     #[test]
-    fn nobody_waits_for_long_for_an_upload_that_does_not_end() {
-        let sums = Sums::new(128);
+    fn uploads_wait_until_the_lanes_are_full_or_somebody_waits_for_them() {
+        let sums = &patient();
+        for (count, told) in [(sums.together, false), (1, true)] {
+            std::thread::scope(|scope| {
+                for seed in 0..count {
+                    scope.spawn(move || {
+                        let data = data(seed, SMALL);
+                        let expected: Sum = Md5::digest(&data).into();
+                        assert_eq!(sums.storing(SMALL).sum(&data), expected);
+                    });
+                }
+                if told {
+                    sums.hurry();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn nobody_who_is_waited_for_waits_for_an_upload_that_does_not_end() {
+        let sums = patient();
         let stuck = sums.storing(SMALL);
+        sums.hurry();
         let data = data(1, SMALL);
         let began = Instant::now();
         let expected: Sum = Md5::digest(&data).into();
