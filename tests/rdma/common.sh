@@ -7,7 +7,17 @@ readonly DIR=/tmp/rdma-mount
 readonly counters=/sys/class/infiniband/rxe0/ports/1/hw_counters
 sidecar='' mount=''
 
-die() { echo "${0##*/}: $*" >&2; tail -n 20 $DIR/*.log >&2; exit 1; }
+die() {
+    echo "${0##*/}: $*" >&2
+    fallbacks >&2 || true
+    tail -n 20 $DIR/*.log >&2
+    exit 1
+}
+# Why reads and writes did not go over the fabric, with counts.
+fallbacks() {
+    timeout 10 "$RIPTIDE" stats --json --once $DIR/mnt | tr -d ' \n' |
+        grep -oE '"reason":"[a-z_]*"},"value":[1-9][0-9]*'
+}
 # Asks again, for as long as a slow machine may take.
 until_true() {
     local what=$1 end=$((SECONDS + 200))

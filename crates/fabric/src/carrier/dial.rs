@@ -101,9 +101,9 @@ impl Dialer {
             ctx: *ctx,
             patience: self.config.patience,
         };
-        Lender::open(path, self.greeting(), &watch).map_err(|failure| match failure {
-            Failure::Stopped(why) => DialError::Stopped(why),
-            Failure::Broken(why) => DialError::Failed(vec![Attempt {
+        Lender::open(path, self.greeting(), &watch).map_err(|failure| match failure.into_broken() {
+            Err(why) => DialError::Stopped(why),
+            Ok(why) => DialError::Failed(vec![Attempt {
                 carrier: "shm",
                 address: path.clone(),
                 why,
@@ -135,7 +135,7 @@ impl Dialer {
                 self.rails.failed(rail, why.to_string(), Instant::now());
                 Err(Failure::Broken(why))
             }
-            Err(stopped) => Err(stopped),
+            Err(other) => Err(other),
         }
     }
 
@@ -175,17 +175,19 @@ impl Dial for Dialer {
         };
         let mut attempts = Vec::new();
         // Keeps the reason of a failure; ends the search with a lane, or when time is over.
-        let mut tried = |carrier, address: &str, outcome| match outcome {
+        let mut tried = |carrier, address: &str, outcome: Result<_, Failure>| match outcome {
             Ok(lane) => Some(Ok(lane)),
-            Err(Failure::Stopped(why)) => Some(Err(DialError::Stopped(why))),
-            Err(Failure::Broken(why)) => {
-                attempts.push(Attempt {
-                    carrier,
-                    address: address.to_owned(),
-                    why,
-                });
-                None
-            }
+            Err(failure) => match failure.into_broken() {
+                Err(why) => Some(Err(DialError::Stopped(why))),
+                Ok(why) => {
+                    attempts.push(Attempt {
+                        carrier,
+                        address: address.to_owned(),
+                        why,
+                    });
+                    None
+                }
+            },
         };
         if self.is_here(to)
             && let Some(path) = &to.unix

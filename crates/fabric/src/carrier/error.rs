@@ -49,6 +49,8 @@ impl fmt::Display for Attempt {
 pub(super) enum Failure {
     Stopped(Stopped),
     Broken(Broken),
+    /// Nothing is wrong with this way: it is being made ready here.
+    NotReady(&'static str),
 }
 
 impl From<Halt> for Failure {
@@ -71,6 +73,17 @@ impl From<Broken> for Failure {
 impl From<WireError> for Failure {
     fn from(error: WireError) -> Self {
         Self::Broken(Broken::Protocol(error.to_string()))
+    }
+}
+
+impl Failure {
+    /// The same as other callers are told.
+    pub(super) fn into_broken(self) -> Result<Broken, Stopped> {
+        match self {
+            Self::Stopped(why) => Err(why),
+            Self::Broken(why) => Ok(why),
+            Self::NotReady(why) => Ok(std::io::Error::other(why).into()),
+        }
     }
 }
 

@@ -54,9 +54,9 @@ pub enum LenderError {
 
 impl From<Failure> for LenderError {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Stopped(why) => Self::Stopped(why),
-            Failure::Broken(why) => Self::Broken(why),
+        match failure.into_broken() {
+            Err(why) => Self::Stopped(why),
+            Ok(why) => Self::Broken(why),
         }
     }
 }

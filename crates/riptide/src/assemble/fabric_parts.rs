@@ -23,6 +23,8 @@ use crate::sidecars::{self, Place};
 const DIAL_PATIENCE: Duration = Duration::from_secs(1);
 /// How often memory and connections that nobody needs are given back.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// Sidecars that are tried before the first read; which of them will be asked nobody knows yet.
+const PREPARED: usize = 4;
 /// Longest name that the protocol takes.
 const NAME_MAX: usize = 64;
 
@@ -66,6 +68,9 @@ pub(super) async fn start(
     sidecars::watch(place, peers).await;
     if !wanted.fallback {
         check(&route).await?;
+    } else {
+        let first = Arc::clone(&route);
+        tokio::task::spawn_blocking(move || prepare(&first));
     }
     let tidied = Arc::clone(&route);
     tokio::spawn(async move {
@@ -120,6 +125,21 @@ fn arena(memory_bytes: u64) -> std::io::Result<Arena> {
 
 /// Room for a few large chunks, however little memory there is.
 const ARENA_MIN: usize = crate::memory::ARENA_MIN as usize;
+
+/// Opens a first lane to one of the sidecars, so that no read has to wait until it is there, and until memory is
+/// registered with a device.
+fn prepare(route: &FabricRoute) {
+    for peer in route.peers().all().iter().take(PREPARED) {
+        let ctx = Context::background(route.timeout());
+        match route.try_out(&ctx, peer) {
+            Ok(carrier) => {
+                tracing::debug!(sidecar = peer.name(), carrier, "the first lane is open");
+                return;
+            }
+            Err(error) => tracing::debug!(sidecar = peer.name(), %error, "no first lane"),
+        }
+    }
+}
 
 /// Whether a connection to any of the sidecars can be opened.
 async fn check(route: &Arc<FabricRoute>) -> anyhow::Result<()> {

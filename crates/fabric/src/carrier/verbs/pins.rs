@@ -63,7 +63,7 @@ impl Pins {
         if pin.outcome.get().is_none() {
             match watch.ready(pin.done.as_fd(), PollFlags::IN) {
                 Ok(()) => {}
-                Err(Halt::Silent) => return Err(failed("memory is still being registered")),
+                Err(Halt::Silent) => return Err(NOT_READY),
                 Err(halt) => return Err(halt.into()),
             }
         }
@@ -74,7 +74,7 @@ impl Pins {
                 self.known.lock().remove(domain.name());
                 Err(failed(why))
             }
-            None => Err(failed("memory is still being registered")),
+            None => Err(NOT_READY),
         }
     }
 
@@ -148,6 +148,8 @@ unsafe impl Pinned for Ground {
         self.0.len()
     }
 }
+
+const NOT_READY: Failure = Failure::NotReady("memory is still being registered");
 
 fn failed(why: &str) -> Failure {
     Failure::Broken(Broken::Io(std::io::Error::other(why.to_owned())))
