@@ -8,6 +8,7 @@ mod bench;
 mod configure;
 mod conformance;
 mod copying;
+mod crash;
 mod directories;
 mod disk_cache;
 mod exercise;

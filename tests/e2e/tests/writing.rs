@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use cluster::Cluster;
 use e2e::{Mount, Scene, needs_fuse, noise, text};
-use rustix::process::Signal;
 
 pub(crate) fn same(found: &[u8], wanted: &[u8], what: &str) {
     let differs = found.iter().zip(wanted).position(|(a, b)| a != b);
@@ -176,40 +175,6 @@ fn a_filer_that_restarts_costs_no_byte_that_was_acknowledged() {
         15 => cluster.restart_filer(0).unwrap(),
         _ => {}
     });
-}
-
-#[test]
-fn what_was_synced_survives_the_death_of_the_mount() {
-    needs_fuse!();
-    let scene = Scene::start();
-    for round in 0..20u64 {
-        let mut mount = scene.mount_at("mnt", &[]);
-        let path = format!("/r{round}");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(true)
-            .open(mount.path(&path))
-            .unwrap();
-        let synced = noise(round, 100_000 + (round as usize * 300_007) % 6_000_000);
-        file.write_all(&synced).unwrap();
-        file.sync_all().unwrap();
-        // Beyond what was synced; of this nothing is promised.
-        file.write_all(&noise(99, 50_000 + round as usize * 100_000))
-            .unwrap();
-        mount.signal(Signal::KILL);
-        let _ = mount.process().wait(Duration::from_secs(10));
-        drop(file);
-        drop(mount);
-        let found = scene.cluster.get(&path).unwrap();
-        assert!(!synced.is_empty());
-        same(
-            &found[..synced.len().min(found.len())],
-            &synced,
-            "what was synced",
-        );
-    }
 }
 
 #[test]
