@@ -23,11 +23,6 @@ impl RemoteError {
         matches!(self, Self::Filer(FilerError::NotFound { .. }))
     }
 
-    /// Whether a filer has said no, as opposed to not having been heard: what it was asked for may be done then.
-    pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Filer(FilerError::Refused { .. }))
-    }
-
     pub(crate) fn errno(&self) -> Errno {
         match self {
             Self::Stopped(Stopped::Interrupted) => Errno::EINTR,

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use context::Context;
+use context::{Context, Stopped};
 use fuse::{Entry as Reply, Errno, NodeId, Request};
 use seaweed::{Entry, Kind, pb};
 
 use crate::entry::touch_ctime;
 use crate::save::{now_ns, stopped};
+use crate::tree::Question;
 
 use super::make::Unmade;
 use super::{Mount, new_name};
@@ -84,7 +85,7 @@ impl Mount {
         let made = self.create_at(&ctx, parent, &question, new);
         let (entry, fence) = match made {
             Ok(made) => (made.entry, made.fence),
-            Err(unmade) => match self.perhaps_made(&unmade, &question.directory, name, &group) {
+            Err(unmade) => match self.perhaps_made(&ctx, &unmade, &question, &group, name) {
                 Some(made) => made,
                 None => {
                     if unmade.surely {
@@ -113,23 +114,29 @@ impl Mount {
     /// The new name, if the filer made it although it was not heard to say so.
     fn perhaps_made(
         &self,
+        ctx: &Context<'_>,
         unmade: &Unmade,
-        directory: &str,
-        name: &str,
+        question: &Question,
         group: &Bytes,
+        name: &str,
     ) -> Option<(Arc<Entry>, i64)> {
-        if unmade.surely {
+        // Who is killed does not wait for this.
+        if unmade.surely || ctx.check() == Err(Stopped::Interrupted) {
             return None;
         }
-        // Whoever asked may be gone, and the number has to be right all the same.
         let ctx = Context::background(AFTERWARDS);
-        let found = self.core.ask(&ctx, directory, name).ok().flatten();
+        let found = self
+            .core
+            .ask(&ctx, &question.directory, name)
+            .ok()
+            .flatten();
         found.filter(|(entry, _)| entry.hard_link_id.as_ref() == Some(group))
     }
 
     /// The number goes back to what it was, since the new name was surely not made. Where it may
     /// still be, it stays: a number too high keeps bytes for too long, one too low loses those of a name.
     fn take_back(&self, old: (&str, &str), group: &Bytes, id: &Bytes) {
+        // The filer has just answered, so this is no long wait, even for who is killed.
         let ctx = Context::background(AFTERWARDS);
         let back = |entry: &mut pb::Entry| uncount(entry, group, id);
         if let Err(errno) = self.core.change_raw(&ctx, "link", old, &back) {

@@ -200,14 +200,16 @@ impl Mount {
             Ok(Created::Exists) => {
                 // It may be our own, made by an attempt whose answer was lost.
                 let found = core.ask(ctx, directory, &entry.name);
-                let inode = entry.attributes.as_ref().map(|it| it.inode);
                 match found {
-                    Ok(Some((found, fence))) if Some(found.inode) == inode => Ok(Made {
+                    Ok(Some((found, fence))) if is_own(&found, &entry) => Ok(Made {
                         raw: entry,
                         entry: found,
                         fence,
                     }),
-                    _ => Err(surely(Errno::EEXIST)),
+                    found => Err(Unmade {
+                        errno: Errno::EEXIST,
+                        surely: matches!(found, Ok(Some(_))),
+                    }),
                 }
             }
             Ok(Created::NameTooLong) => Err(surely(Errno::ENAMETOOLONG)),
@@ -216,7 +218,7 @@ impl Mount {
                 core.change(|tree| tree.in_doubt(parent, &entry.name));
                 Err(Unmade {
                     errno: core.remote.fail("create", &entry.name, &error),
-                    surely: error.is_refusal(),
+                    surely: false,
                 })
             }
         }
@@ -238,6 +240,15 @@ pub(super) struct Unmade {
     pub(super) errno: Errno,
     /// Whether it is known that it was not: else the filer may have made it, or still be about to.
     pub(super) surely: bool,
+}
+
+/// Whether what the filer has is what we asked it to make.
+fn is_own(found: &Entry, asked: &pb::Entry) -> bool {
+    if !asked.hard_link_id.is_empty() {
+        return found.hard_link_id.as_ref() == Some(&asked.hard_link_id);
+    }
+    let asked = asked.attributes.as_ref().map(|it| it.inode);
+    asked == Some(found.inode)
 }
 
 /// O_EXCL of open(2).
