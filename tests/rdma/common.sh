@@ -54,7 +54,7 @@ health() { grep -q '"connected":true' <<<"$(curl -sf http://$IP:8081/health)"; }
 # Without the disk cache, from which a remount would read all that the last mount has read.
 mount_it() {
     mkdir -p $DIR/mnt
-    "$RIPTIDE" mount -filer $IP:8888 -dir $DIR/mnt -rdma.enabled -cacheCapacityMB 0 -readerCacheSizeMB 64 \
+    RUST_LOG=info,fabric::read=debug "$RIPTIDE" mount -filer $IP:8888 -dir $DIR/mnt -rdma.enabled -cacheCapacityMB 0 -readerCacheSizeMB 64 \
         >>$DIR/mount.log 2>&1 &
     mount=$!
     until_true "mounted" mountpoint -q $DIR/mnt

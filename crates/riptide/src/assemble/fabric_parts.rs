@@ -126,8 +126,8 @@ fn arena(memory_bytes: u64) -> std::io::Result<Arena> {
 /// Room for a few large chunks, however little memory there is.
 const ARENA_MIN: usize = crate::memory::ARENA_MIN as usize;
 
-/// Opens a first lane to one of the sidecars, so that no read has to wait until it is there, and until memory is
-/// registered with a device.
+/// Opens a first lane to one of the sidecars, so that memory begins to be registered with a device before the first read
+/// wants a lane over it.
 fn prepare(route: &FabricRoute) {
     for peer in route.peers().all().iter().take(PREPARED) {
         let ctx = Context::background(route.timeout());

@@ -59,8 +59,9 @@ impl Pins {
         domain: &'static Domain,
         watch: &Watch<'_>,
     ) -> Result<Region, Failure> {
-        let pin = self.pin(domain)?;
-        if pin.outcome.get().is_none() {
+        let (pin, begun) = self.pin(domain)?;
+        // Who begins it waits as long as it may; nobody else does.
+        if begun && pin.outcome.get().is_none() {
             match watch.ready(pin.done.as_fd(), PollFlags::IN) {
                 Ok(()) => {}
                 Err(Halt::Silent) => return Err(NOT_READY),
@@ -78,11 +79,11 @@ impl Pins {
         }
     }
 
-    /// The registration, begun if it was not.
-    fn pin(&self, domain: &'static Domain) -> Result<Arc<Pin>, Failure> {
+    /// The registration, and whether it was begun just now.
+    fn pin(&self, domain: &'static Domain) -> Result<(Arc<Pin>, bool), Failure> {
         let mut known = self.known.lock();
         if let Some(pin) = known.get(domain.name()) {
-            return Ok(pin.clone());
+            return Ok((pin.clone(), false));
         }
         let pin = Arc::new(Pin {
             done: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -96,7 +97,7 @@ impl Pins {
                 let _ = rustix::io::write(&ours.done, &1u64.to_ne_bytes());
             })?;
         known.insert(domain.name(), pin.clone());
-        Ok(pin)
+        Ok((pin, true))
     }
 }
 
