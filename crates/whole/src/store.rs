@@ -219,6 +219,12 @@ impl Store {
         let Some((record, used)) = self.read_record(key) else {
             return false;
         };
+        // Under the lock, under which files come and go: what was read of one that was replaced
+        // meanwhile says nothing of the one that is there now.
+        let mut state = self.state.lock();
+        if state.index.get(key).is_some() {
+            return true;
+        }
         let Ok(metadata) = fs::symlink_metadata(self.path(key)) else {
             return false;
         };
@@ -238,7 +244,7 @@ impl Store {
             checked: record.size > SYNCED,
             pin: Pin::default(),
         };
-        self.state.lock().index.insert(*key, slot);
+        state.index.insert(*key, slot);
         true
     }
 
