@@ -51,10 +51,12 @@ pub fn plan(ceiling: u64, base: u64, wants: &[Want]) -> Result<Vec<u64>, PlanErr
     };
     let needed = wants.iter().map(firm).fold(0, u64::saturating_add);
     if needed > room {
+        let least = ceiling_for(needed, base);
+        let slack = least - needed.saturating_add(base).min(least);
         return Err(PlanError {
             ceiling,
-            needed: ceiling_for(needed, base),
-            wanted: wanted(wants, base),
+            needed: least,
+            wanted: wanted(wants, base, slack),
         });
     }
     // The factor, in steps of 1/1024.
@@ -89,7 +91,8 @@ fn ceiling_for(needed: u64, base: u64) -> u64 {
     all.saturating_add(all.div_ceil(SLACK - 1))
 }
 
-fn wanted(wants: &[Want], base: u64) -> String {
+/// Names the flags, and what is needed beside them: together as much as the ceiling must be.
+fn wanted(wants: &[Want], base: u64, slack: u64) -> String {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let mut text = String::new();
     for want in wants.iter().filter(|want| want.given) {
@@ -98,7 +101,12 @@ fn wanted(wants: &[Want], base: u64) -> String {
     }
     let least = wants.iter().filter(|want| !want.given);
     let least: u64 = least.map(|want| want.least).sum();
-    let _ = write!(text, "the least of the rest ({} MiB)", mib(least + base));
+    let _ = write!(
+        text,
+        "the least of the rest ({} MiB) and an eighth that stays free ({} MiB)",
+        mib(least + base),
+        mib(slack)
+    );
     text
 }
 
@@ -144,6 +152,11 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("-b"), "{text}");
+        let parts = text.split('(').skip(1);
+        let parts = parts.map(|part| part.split(' ').next().unwrap().parse::<u64>().unwrap());
+        let whole = error.needed.div_ceil(MIB);
+        let sum: u64 = parts.sum();
+        assert!((whole..whole + 3).contains(&sum), "{text}");
         assert!(plan(error.needed, 64 * MIB, &wants).is_ok());
         assert!(plan(error.needed - 2 * MIB, 64 * MIB, &wants).is_err());
     }
