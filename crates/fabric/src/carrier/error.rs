@@ -22,6 +22,17 @@ pub enum DialError {
     Failed(Vec<Attempt>),
 }
 
+/// What [`Failure::NotReady`] is to those who are told of it.
+const NOT_READY: std::io::ErrorKind = std::io::ErrorKind::WouldBlock;
+
+impl DialError {
+    /// Whether a lane can be had soon: memory is still being registered for it.
+    pub fn is_not_ready(&self) -> bool {
+        let waits = |one: &Attempt| matches!(&one.why, Broken::Io(why) if why.kind() == NOT_READY);
+        matches!(self, Self::Failed(all) if all.iter().any(waits))
+    }
+}
+
 /// One way that was tried, and what came of it.
 #[derive(Debug)]
 pub struct Attempt {
@@ -82,7 +93,7 @@ impl Failure {
         match self {
             Self::Stopped(why) => Err(why),
             Self::Broken(why) => Ok(why),
-            Self::NotReady(why) => Ok(std::io::Error::other(why).into()),
+            Self::NotReady(why) => Ok(std::io::Error::new(NOT_READY, why).into()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use context::Context;
@@ -25,6 +25,11 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(1);
 /// Sidecars that are tried before the first read; which of them will be asked nobody knows yet.
 const PREPARED: usize = 4;
+/// How long memory may take to be registered with a device, where a mount does not start without: all
+/// of it is pinned, and cleared before.
+const REGISTERED: Duration = Duration::from_secs(60);
+/// How often it is looked whether it is.
+const LOOK: Duration = Duration::from_millis(100);
 /// Longest name that the protocol takes.
 const NAME_MAX: usize = 64;
 
@@ -141,19 +146,28 @@ fn prepare(route: &FabricRoute) {
     }
 }
 
-/// Whether a connection to any of the sidecars can be opened.
+/// Whether a connection to any of the sidecars can be opened, once memory is registered.
 async fn check(route: &Arc<FabricRoute>) -> anyhow::Result<()> {
     let route = Arc::clone(route);
     let tried = tokio::task::spawn_blocking(move || {
-        let mut reasons = Vec::new();
-        for peer in route.peers().all() {
-            let ctx = Context::background(route.timeout());
-            match route.try_out(&ctx, &peer) {
-                Ok(_) => return Ok(()),
-                Err(error) => reasons.push(format!("{}: {error}", peer.name())),
+        let began = Instant::now();
+        loop {
+            let (mut reasons, mut soon) = (Vec::new(), false);
+            for peer in route.peers().all() {
+                let ctx = Context::background(route.timeout());
+                match route.try_out(&ctx, &peer) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => {
+                        soon |= error.is_not_ready();
+                        reasons.push(format!("{}: {error}", peer.name()));
+                    }
+                }
             }
+            if !soon || began.elapsed() >= REGISTERED {
+                return Err(reasons);
+            }
+            std::thread::sleep(LOOK);
         }
-        Err(reasons)
     });
     match tried.await.context("looking for sidecars")? {
         Ok(()) => Ok(()),
