@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use seaweed::pb;
 use tonic::Status;
 
-use crate::Filer;
 use crate::attempt::Attempt;
 use crate::error::FilerError;
+use crate::{Filer, RawClient};
 
 /// A value and the moment of the filer's log at which it was true.
 ///
@@ -50,8 +50,9 @@ impl Filer {
                 directory: directory.to_owned(),
                 name: name.to_owned(),
             };
-            let mut client = attempt.client();
-            let answer = attempt.unary(client.lookup_directory_entry(request)).await;
+            let answer = attempt
+                .unary(|mut client| async move { client.lookup_directory_entry(request).await })
+                .await;
             absent_as_none(answer)
         };
         let Some(answer) = self.call(WHAT, ask).await? else {
@@ -90,19 +91,18 @@ impl Filer {
                 limit,
                 snapshot_ts_ns: 0,
             };
-            let mut client = attempt.client();
-            let mut stream = attempt.unary(client.list_entries(request)).await?;
-            let mut page = Page {
+            let page = Page {
                 entries: Vec::new(),
                 snapshot_ts_ns: 0,
             };
-            while let Some(item) = attempt.next(&mut stream).await? {
+            let ask = |mut client: RawClient| async move { client.list_entries(request).await };
+            let add = |page: &mut Page, item: pb::ListEntriesResponse| {
                 if item.snapshot_ts_ns != 0 {
                     page.snapshot_ts_ns = item.snapshot_ts_ns;
                 }
                 page.entries.extend(item.entry);
-            }
-            Ok(page)
+            };
+            attempt.fold(ask, page, add).await
         })
         .await
     }
@@ -121,8 +121,9 @@ impl Filer {
                 entry: Some(entry.clone()),
                 ..Default::default()
             };
-            let mut client = attempt.client();
-            attempt.unary(client.create_entry(request)).await
+            attempt
+                .unary(|mut client| async move { client.create_entry(request).await })
+                .await
         });
         let answer = answer.await?;
         self.accepted(WHAT, answer.error)
@@ -142,8 +143,9 @@ impl Filer {
                 is_delete_data: true,
                 ..Default::default()
             };
-            let mut client = attempt.client();
-            attempt.unary(client.delete_entry(request)).await
+            attempt
+                .unary(|mut client| async move { client.delete_entry(request).await })
+                .await
         });
         let answer = answer.await?;
         self.accepted(WHAT, answer.error)
@@ -168,8 +170,9 @@ impl Filer {
                 ttl: ttl.to_owned(),
                 disk_type: disk_type.to_owned(),
             };
-            let mut client = attempt.client();
-            attempt.unary(client.statistics(request)).await
+            attempt
+                .unary(|mut client| async move { client.statistics(request).await })
+                .await
         })
         .await
     }
@@ -184,8 +187,10 @@ impl Filer {
             let request = pb::LookupVolumeRequest {
                 volume_ids: volumes.iter().map(u32::to_string).collect(),
             };
-            let mut client = attempt.client();
-            let answer = match attempt.unary(client.lookup_volume(request)).await {
+            let answer = match attempt
+                .unary(|mut client| async move { client.lookup_volume(request).await })
+                .await
+            {
                 Err(status) if !crate::error::is_transport(&status) => return Ok(HashMap::new()),
                 answer => answer?,
             };
@@ -213,8 +218,10 @@ impl Filer {
             let request = pb::LookupVolumeRequest {
                 volume_ids: vec![volume.to_string()],
             };
-            let mut client = attempt.client();
-            match attempt.unary(client.lookup_volume(request)).await {
+            match attempt
+                .unary(|mut client| async move { client.lookup_volume(request).await })
+                .await
+            {
                 Ok(mut answer) => {
                     let found = answer.locations_map.remove(&volume.to_string());
                     Ok(found.map(|l| l.locations).unwrap_or_default())

@@ -13,10 +13,10 @@
 use seaweed::pb::{self, FilerError as Code, WriteCondition};
 use tonic::Status;
 
-use crate::Filer;
 use crate::attempt::Attempt;
 use crate::calls::Stamped;
 use crate::error::FilerError;
+use crate::{Filer, RawClient};
 
 /// Under which condition a change is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,8 +106,9 @@ impl Filer {
                     skip_check_parent_directory: true,
                     condition: None,
                 };
-                let mut client = attempt.client();
-                attempt.unary(client.create_entry(request)).await
+                attempt
+                    .unary(|mut client| async move { client.create_entry(request).await })
+                    .await
             })
             .await?;
         match answer.error_code() {
@@ -148,8 +149,10 @@ impl Filer {
                 signatures: vec![signature],
                 condition: condition.clone(),
             };
-            let mut client = attempt.client();
-            match attempt.unary(client.update_entry(request)).await {
+            match attempt
+                .unary(|mut client| async move { client.update_entry(request).await })
+                .await
+            {
                 Ok(answer) => Ok(Some(Updated::Done(Box::new(stored(
                     entry,
                     answer.metadata_event,
@@ -192,8 +195,9 @@ impl Filer {
                     signatures: vec![signature],
                     ..pb::DeleteEntryRequest::default()
                 };
-                let mut client = attempt.client();
-                attempt.unary(client.delete_entry(request)).await
+                attempt
+                    .unary(|mut client| async move { client.delete_entry(request).await })
+                    .await
             })
             .await?;
         if answer.error.contains(NOT_EMPTY) {
@@ -233,13 +237,10 @@ impl Filer {
                 new_name: to.1.to_owned(),
                 signatures: vec![signature],
             };
-            let mut client = attempt.client();
-            let moved = async {
-                // The headers come with the first message, which follows the first move.
-                let mut stream = attempt.unary(client.stream_rename_entry(request)).await?;
-                while attempt.next(&mut stream).await?.is_some() {}
-                Ok(Renamed::Done)
-            };
+            // The headers come with the first message, which follows the first move.
+            let ask =
+                |mut client: RawClient| async move { client.stream_rename_entry(request).await };
+            let moved = attempt.fold(ask, Renamed::Done, |_, _| {});
             match moved.await {
                 Err(status) => told(&status).ok_or(status),
                 done => done,
@@ -258,8 +259,10 @@ impl Filer {
     ) -> Result<pb::AssignVolumeResponse, FilerError> {
         let request = &request;
         self.call("AssignVolume", |attempt: Attempt| async move {
-            let mut client = attempt.client();
-            attempt.unary(client.assign_volume(request.clone())).await
+            let request = request.clone();
+            attempt
+                .unary(|mut client| async move { client.assign_volume(request).await })
+                .await
         })
         .await
     }
@@ -274,8 +277,10 @@ impl Filer {
     ) -> Result<pb::PosixLockResponse, FilerError> {
         let request = &request;
         self.call("PosixLock", |attempt: Attempt| async move {
-            let mut client = attempt.client();
-            attempt.unary(client.posix_lock(request.clone())).await
+            let request = request.clone();
+            attempt
+                .unary(|mut client| async move { client.posix_lock(request).await })
+                .await
         })
         .await
     }
@@ -287,9 +292,9 @@ impl Filer {
     pub async fn lock(&self, request: pb::LockRequest) -> Result<pb::LockResponse, FilerError> {
         let request = &request;
         self.call("DistributedLock", |attempt: Attempt| async move {
-            let mut client = attempt.client();
+            let request = request.clone();
             attempt
-                .unary(client.distributed_lock(request.clone()))
+                .unary(|mut client| async move { client.distributed_lock(request).await })
                 .await
         })
         .await
@@ -305,9 +310,9 @@ impl Filer {
     ) -> Result<pb::UnlockResponse, FilerError> {
         let request = &request;
         self.call("DistributedUnlock", |attempt: Attempt| async move {
-            let mut client = attempt.client();
+            let request = request.clone();
             attempt
-                .unary(client.distributed_unlock(request.clone()))
+                .unary(|mut client| async move { client.distributed_unlock(request).await })
                 .await
         })
         .await

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use context::Context;
+use filer::Filer;
 use fuse::{Errno, NodeId, Request};
 use parking_lot::Mutex;
 use seaweed::pb::{LockRequest, LockResponse, UnlockRequest};
@@ -143,7 +144,8 @@ impl Core {
             renew_token: token,
             is_moved: false,
         };
-        match self.remote.ask(&ctx, self.remote.filer.unlock(request)) {
+        let unlock = async |filer: &Filer| filer.unlock(request).await;
+        match self.remote.ask(&ctx, unlock) {
             Ok(answer) if answer.error.is_empty() => {}
             Ok(answer) => {
                 tracing::debug!(name = claim.name, error = answer.error, "not given back")
@@ -177,7 +179,8 @@ impl Core {
             is_moved: false,
             owner: format!("mount-{}", self.signature),
         };
-        self.remote.ask(ctx, self.remote.filer.lock(request))
+        self.remote
+            .ask(ctx, async |filer: &Filer| filer.lock(request).await)
     }
 
     fn renew(&self, claim: &Claim) {

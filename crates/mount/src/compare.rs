@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use context::Context;
-use filer::{Condition, Stamped, Updated};
+use filer::{Condition, Filer, Stamped, Updated};
 use fuse::Errno;
 use seaweed::{Entry, pb};
 
@@ -170,10 +170,10 @@ impl Core {
             let mut sent = pb::Entry::clone(&base);
             amend(&mut sent)?;
             let condition = self.compare.condition(&base);
-            let update = self
-                .remote
-                .filer
-                .update(directory, &sent, condition, self.signature);
+            let update = async |filer: &Filer| {
+                let updated = filer.update(directory, &sent, condition, self.signature);
+                updated.await
+            };
             if let Updated::Done(stored) = self.remote.ask(ctx, update).map_err(fail)? {
                 self.compare.kept(condition);
                 return Ok(self.made(directory, sent, *stored));

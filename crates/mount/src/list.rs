@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use context::Context;
+use filer::Filer;
 use fuse::{Errno, NodeId};
 use ledger::Weight;
 use parking_lot::Mutex;
@@ -157,11 +158,13 @@ impl Listing {
         let (Some(source), Some((question, fence))) = (&mut self.source, &mut self.asked) else {
             return Ok(());
         };
-        let filer = &core.remote.filer;
-        let asked = filer.list_page(&question.directory, &source.last, false, "", PAGE);
+        let list = async |filer: &Filer| {
+            let page = filer.list_page(&question.directory, &source.last, false, "", PAGE);
+            page.await
+        };
         let page = core
             .remote
-            .ask(ctx, asked)
+            .ask(ctx, list)
             .map_err(|error| core.remote.fail("readdir", &question.directory, &error))?;
         if *fence == i64::MIN {
             *fence = page.snapshot_ts_ns;

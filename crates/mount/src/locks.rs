@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use context::Context;
+use filer::Filer;
 use fuse::{Errno, LockKind, NodeId, SetLock};
 use parking_lot::Mutex;
 use seaweed::pb::{PosixLockOp, PosixLockRange, PosixLockRequest};
@@ -231,7 +232,8 @@ fn assert_all(core: &Core) {
         let ctx = Context::background(BUDGET);
         let asserted = held.turn.take(&ctx).map(|_turn| {
             let request = held.assertion(locks.session)?;
-            Some(core.remote.ask(&ctx, core.remote.filer.posix_lock(request)))
+            let assert = async |filer: &Filer| filer.posix_lock(request).await;
+            Some(core.remote.ask(&ctx, assert))
         });
         let key = held.key.clone();
         locks.give_back(node, held);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use context::Context;
-use filer::{Stamped, Updated};
+use filer::{Filer, Stamped, Updated};
 use fuse::{Errno, NodeId};
 use seaweed::{Entry, pb};
 use writer::{Edit, WriteError};
@@ -159,8 +159,10 @@ impl Core {
             }
             amend(&mut next)?;
             let condition = self.compare.condition(&base);
-            let filer = &self.remote.filer;
-            let update = filer.update(&directory, &next, condition, self.signature);
+            let update = async |filer: &Filer| {
+                let updated = filer.update(&directory, &next, condition, self.signature);
+                updated.await
+            };
             match self.remote.ask(ctx, update) {
                 Ok(Updated::Done(stored)) => {
                     self.compare.kept(condition);
@@ -232,8 +234,8 @@ impl Core {
         directory: &str,
         name: &str,
     ) -> Result<Stamped<pb::Entry>, RemoteError> {
-        self.remote
-            .ask(ctx, self.remote.filer.lookup(directory, name))
+        let lookup = async |filer: &Filer| filer.lookup(directory, name).await;
+        self.remote.ask(ctx, lookup)
     }
 
     /// The error number for whoever wrote; says what went wrong.

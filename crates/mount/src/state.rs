@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use context::Context;
-use filer::Stamped;
+use filer::{Filer, Stamped};
 use fuse::{Attr, Entry as Reply, Errno, NodeId, Request};
 use parking_lot::{Mutex, RwLock};
 use seaweed::{Entry, Kind, pb};
@@ -159,10 +159,8 @@ impl Core {
         directory: &str,
         name: &str,
     ) -> Result<Option<(Arc<Entry>, i64)>, RemoteError> {
-        let asked = self
-            .remote
-            .ask(ctx, self.remote.filer.lookup(directory, name));
-        match asked {
+        let lookup = async |filer: &Filer| filer.lookup(directory, name).await;
+        match self.remote.ask(ctx, lookup) {
             Ok(answer) => {
                 let fence = self.fence(&answer);
                 let entry = self.parse(directory, answer.value);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use context::Context;
+use filer::Filer;
 use fuse::{Errno, StatFs};
 use parking_lot::Mutex;
 
@@ -44,15 +45,12 @@ impl Capacity {
         {
             return Ok(figures(space, quota));
         }
-        let asked = remote.ask(
-            ctx,
-            remote.filer.statistics(
-                &config.collection,
-                &config.replication,
-                &config.ttl,
-                &config.disk_type,
-            ),
-        );
+        let asked = remote.ask(ctx, async |filer: &Filer| {
+            let (collection, replication) = (&config.collection, &config.replication);
+            filer
+                .statistics(collection, replication, &config.ttl, &config.disk_type)
+                .await
+        });
         match (asked, kept) {
             (Ok(seen), _) => {
                 let (total, used) = if config.df_logical {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use context::Context;
+use filer::Filer;
 use fuse::{Errno, NodeId, Opened, ReadReply, Request};
 use parking_lot::Mutex;
 use reader::{ReadError, Sink, Stream};
@@ -498,12 +499,8 @@ impl Mount {
         };
         let located = self.core.tree.read().locate(node);
         let (directory, name, _) = located.ok_or_else(|| fail("it was removed".to_owned()))?;
-        let filer = &self.core.remote.filer;
-        let asked = self
-            .core
-            .remote
-            .ask(ctx, filer.cache_remote(&directory, &name));
-        match asked {
+        let cache = async |filer: &Filer| filer.cache_remote(&directory, &name).await;
+        match self.core.remote.ask(ctx, cache) {
             Ok(cached) => {
                 Entry::from_pb(&directory, cached.value).map_err(|error| fail(error.to_string()))
             }

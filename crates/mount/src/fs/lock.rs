@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use context::Context;
+use filer::Filer;
 use fuse::{Errno, FileLock, LockKind, NodeId, Request, SetLock};
 use seaweed::pb::{PosixLockOp, PosixLockRange, PosixLockRequest, PosixLockResponse};
 
@@ -173,8 +174,8 @@ impl Mount {
         let locks = &self.core.locks;
         match held.assertion(locks.session) {
             Some(assertion) => {
-                let filer = &self.core.remote.filer;
-                if let Err(error) = self.core.remote.ask(&ctx, filer.posix_lock(assertion)) {
+                let assert = async |filer: &Filer| filer.posix_lock(assertion).await;
+                if let Err(error) = self.core.remote.ask(&ctx, assert) {
                     tracing::debug!(%error, key = held.key, "asserted by the next renewal");
                 }
             }
@@ -219,7 +220,7 @@ impl Mount {
             lock: Some(range),
             ..PosixLockRequest::default()
         };
-        let asked = remote.ask(ctx, remote.filer.posix_lock(request));
+        let asked = remote.ask(ctx, async |filer: &Filer| filer.posix_lock(request).await);
         asked.map_err(|error| remote.fail("lock", &held.key, &error))
     }
 

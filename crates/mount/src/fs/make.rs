@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use context::Context;
-use filer::Created;
+use filer::{Created, Filer};
 use fuse::{Entry as Reply, Errno, NodeId, Opened, Request};
 use seaweed::{Entry, Kind, pb};
 
@@ -182,9 +182,8 @@ impl Mount {
             surely: true,
         };
         let directory = &question.directory;
-        let asked = core.remote.filer.create(directory, &entry, core.signature);
-        let answer = core.remote.ask(ctx, asked);
-        match answer {
+        let create = async |filer: &Filer| filer.create(directory, &entry, core.signature).await;
+        match core.remote.ask(ctx, create) {
             Ok(Created::Done(made)) => {
                 let fence = core.stamp_of(&made);
                 let parsed = core.parse(directory, made.value.clone());

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use context::Context;
+use filer::Filer;
 use fuse::Errno;
 use parking_lot::Mutex;
 
@@ -120,13 +121,14 @@ impl Mount {
             return used;
         };
         let (core, config) = (&self.core, &self.core.config);
-        let asked = core.remote.filer.statistics(
-            &config.collection,
-            &config.replication,
-            &config.ttl,
-            &config.disk_type,
-        );
-        match core.remote.ask(&Context::background(BUDGET), asked) {
+        let statistics = async |filer: &Filer| {
+            let (collection, replication) = (&config.collection, &config.replication);
+            filer
+                .statistics(collection, replication, &config.ttl, &config.disk_type)
+                .await
+        };
+        let ctx = Context::background(BUDGET);
+        match core.remote.ask(&ctx, statistics) {
             Ok(seen) => {
                 let used = match config.df_logical {
                     true => seen.logical_used_size,

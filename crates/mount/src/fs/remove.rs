@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use context::Context;
-use filer::Deleted;
+use filer::{Deleted, Filer};
 use fuse::{Errno, NodeId, Request};
 use seaweed::pb;
 
@@ -51,9 +51,12 @@ impl Mount {
             false => None,
         };
         let keep = self.kept(&ctx, file.as_ref(), &question, name)?;
-        let filer = &core.remote.filer;
-        let asked = filer.delete(&question.directory, name, keep.is_none(), core.signature);
-        match core.remote.ask(&ctx, asked) {
+        let (within, data) = (&question.directory, keep.is_none());
+        let delete = async |filer: &Filer| {
+            let deleted = filer.delete(within, name, data, core.signature);
+            deleted.await
+        };
+        match core.remote.ask(&ctx, delete) {
             Ok(Deleted::Done(done)) => {
                 let fence = core.stamp_of(&done);
                 core.change(|tree| tree.unmade(parent, name, fence));
@@ -129,12 +132,11 @@ impl Mount {
             chunks,
             ..pb::Entry::default()
         };
-        let filer = &core.remote.filer;
-        let discarded = async {
+        let discard = async |filer: &Filer| {
             filer.create(DISCARD, &entry, core.signature).await?;
             filer.delete(DISCARD, &name, true, core.signature).await
         };
-        if let Err(error) = core.remote.ask(ctx, discarded) {
+        if let Err(error) = core.remote.ask(ctx, discard) {
             // volume.fsck finds them.
             tracing::warn!(%error, "chunks of a removed file are left behind");
         }

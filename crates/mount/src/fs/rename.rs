@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 
 use context::Context;
-use filer::Renamed;
+use filer::{Filer, Renamed};
 use fuse::{Errno, NodeId, Request};
 use seaweed::pb;
 
@@ -119,13 +119,11 @@ impl Mount {
                 tree.in_doubt(to.0, to.1);
             });
         };
-        let filer = &core.remote.filer;
-        let asked = filer.rename(
-            (&old.directory, from.1),
-            (&new.directory, to.1),
-            core.signature,
-        );
-        match core.remote.ask(ctx, asked) {
+        let rename = async |filer: &Filer| {
+            let (from, to) = ((&*old.directory, from.1), (&*new.directory, to.1));
+            filer.rename(from, to, core.signature).await
+        };
+        match core.remote.ask(ctx, rename) {
             Ok(Renamed::Done) => {}
             Ok(Renamed::Absent) => {
                 in_doubt();
@@ -161,20 +159,19 @@ impl Mount {
         to: (&Question, &str),
     ) -> Result<(), Errno> {
         let core = &self.core;
-        let filer = &core.remote.filer;
         let old = from.0.directory.as_str();
         let aside = format!(".riptide-{:08x}-{:016x}", core.signature, now_ns());
-        let step = |from: (&str, &str), to: (&str, &str)| match core
-            .remote
-            .ask(ctx, filer.rename(from, to, core.signature))
-        {
-            Ok(Renamed::Done) => Ok(()),
-            Ok(Renamed::Absent) => Err(Errno::ENOENT),
-            Ok(Renamed::NotEmpty) => Err(Errno::ENOTEMPTY),
-            Ok(Renamed::IsDirectory) => Err(Errno::EISDIR),
-            Ok(Renamed::NotDirectory) => Err(Errno::ENOTDIR),
-            Ok(_) => Err(Errno::EINVAL),
-            Err(error) => Err(core.remote.fail("rename", from.1, &error)),
+        let step = |from: (&str, &str), to: (&str, &str)| {
+            let rename = async |filer: &Filer| filer.rename(from, to, core.signature).await;
+            match core.remote.ask(ctx, rename) {
+                Ok(Renamed::Done) => Ok(()),
+                Ok(Renamed::Absent) => Err(Errno::ENOENT),
+                Ok(Renamed::NotEmpty) => Err(Errno::ENOTEMPTY),
+                Ok(Renamed::IsDirectory) => Err(Errno::EISDIR),
+                Ok(Renamed::NotDirectory) => Err(Errno::ENOTDIR),
+                Ok(_) => Err(Errno::EINVAL),
+                Err(error) => Err(core.remote.fail("rename", from.1, &error)),
+            }
         };
         step((old, from.1), (old, &aside))?;
         let moved = step((old, &aside), (&to.0.directory, to.1));
@@ -196,8 +193,7 @@ impl Mount {
         directory: &str,
     ) -> Result<(), Errno> {
         let core = &self.core;
-        let filer = &core.remote.filer;
-        let touched = async {
+        let touch = async |filer: &Filer| {
             let base = filer.lookup(directory, to.1).await?.value;
             let mut raw = base.clone();
             touch_ctime(&mut raw, std::time::SystemTime::now());
@@ -206,7 +202,7 @@ impl Mount {
                 .update(directory, &raw, condition, core.signature)
                 .await
         };
-        let stored: filer::Stamped<pb::Entry> = match core.remote.ask(ctx, touched) {
+        let stored: filer::Stamped<pb::Entry> = match core.remote.ask(ctx, touch) {
             Ok(filer::Updated::Done(stored)) => *stored,
             // Somebody changes the entry, or the filer compares otherwise.
             Ok(filer::Updated::Conflict) => {
@@ -218,7 +214,8 @@ impl Mount {
                 if let Err(error) = core.change_raw(ctx, "rename", (directory, to.1), &touch) {
                     tracing::debug!(%error, name = to.1, "renamed without a new ctime");
                 }
-                let asked = core.remote.ask(ctx, filer.lookup(directory, to.1));
+                let lookup = async |filer: &Filer| filer.lookup(directory, to.1).await;
+                let asked = core.remote.ask(ctx, lookup);
                 asked.map_err(|error| core.remote.fail("rename", to.1, &error))?
             }
             Err(error) if error.is_not_found() => {

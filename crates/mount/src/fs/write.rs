@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use context::Context;
+use filer::Filer;
 use fuse::{Errno, NodeId, Opened, Request, Write};
 use seaweed::{Kind, pb};
 
@@ -273,10 +274,10 @@ impl Mount {
         let core = &self.core;
         let located = core.tree.read().locate(file.node);
         let (directory, name, seq) = located.ok_or(Errno::ESTALE)?;
-        let asked = core
+        let cache = async |filer: &Filer| filer.cache_remote(&directory, &name).await;
+        let cached = core
             .remote
-            .ask(ctx, core.remote.filer.cache_remote(&directory, &name));
-        let cached = asked
+            .ask(ctx, cache)
             .map_err(|error: RemoteError| core.remote.fail("write", &content.entry.name, &error))?;
         let fence = core.stamp_of(&cached);
         let entry = core.parse(&directory, cached.value).ok_or(Errno::EIO)?;

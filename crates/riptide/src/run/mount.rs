@@ -1,6 +1,7 @@
 //! `riptide mount`: from options to a mount that is served until it ends.
 
 use std::io;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,12 @@ use crate::memory::divide;
 use crate::options::MountOptions;
 use crate::server::{ControlServer, SetQuota, StatsServer};
 
-/// Threads of the runtime. It carries questions to the filer and the statistics server, which
+/// Threads of the runtime, at most. It carries what the filer tells, and the statistics server, which
 /// wait more than they work; data never passes through it.
 const RUNTIME_THREADS: usize = 2;
+/// With fewer processors there is one thread: a second one is woken to help, and takes the
+/// processor of whoever the first one would have served sooner.
+const PROCESSORS: usize = 8;
 
 /// Mounts, serves until unmounted by whomever or by a signal, and cleans up.
 ///
@@ -33,8 +37,14 @@ pub fn run_mount(options: &MountOptions) -> anyhow::Result<()> {
     check_whole(options)?;
     check_cache_dir(&options.data, options.whole.is_some(), options.point.umask)?;
     let point = MountPoint::prepare(&options.point)?;
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if processors < PROCESSORS {
+        1
+    } else {
+        RUNTIME_THREADS
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
+        .worker_threads(threads)
         .thread_name("riptide-async")
         .enable_all()
         .build()
