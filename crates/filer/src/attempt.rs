@@ -3,12 +3,16 @@
 //! It runs as a task of the runtime, not on the thread that waits for it. That thread would be woken
 //! for each step of a call (a place in the connection's queue, then the answer), and the runtime as
 //! often by it; a task hands over to the connection's own without any thread being woken.
+//!
+//! A question goes on when whoever asked it gives up. To cancel it would be worse than to have an answer
+//! for nobody: a filer (4.48) whose caller goes away while it makes an entry ends with a nil
+//! pointer, and all its clients with it.
 
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tonic::{Response, Status, Streaming};
 
@@ -30,18 +34,20 @@ impl Attempt {
         self.client.clone()
     }
 
-    /// Asks, and waits for an answer.
+    /// Asks, and waits for an answer; when the wait is given up, the question is not.
     pub(crate) async fn unary<T, F>(&self, ask: impl FnOnce(RawClient) -> F) -> Result<T, Status>
     where
         T: Send + 'static,
         F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
     {
         let (asked, patience) = (ask(self.client()), self.patience);
-        as_task(async move { within(patience, asked).await.map(Response::into_inner) }).await
+        let asked = async move { within(patience, asked).await.map(Response::into_inner) };
+        tokio::spawn(asked).await.unwrap_or_else(ended)
     }
 
     /// Asks for a stream, and has each of its messages added to `all`; the limit is for each
-    /// message, since a long list may take its time as long as it moves.
+    /// message, since a long list may take its time as long as it moves. It ends when the wait
+    /// is given up.
     pub(crate) async fn fold<T, M, F>(
         &self,
         ask: impl FnOnce(RawClient) -> F,
@@ -54,14 +60,17 @@ impl Attempt {
         F: Future<Output = Result<Response<Streaming<M>>, Status>> + Send + 'static,
     {
         let (asked, patience) = (ask(self.client()), self.patience);
-        as_task(async move {
+        // A set of one: tokio's handle alone would leave the task running when it is dropped.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             let mut stream = within(patience, asked).await?.into_inner();
             while let Some(message) = within(patience, stream.message()).await? {
                 add(&mut all, message);
             }
             Ok(all)
-        })
-        .await
+        });
+        let done = tasks.join_next().await;
+        done.map_or_else(no_task, |done| done.unwrap_or_else(ended))
     }
 }
 
@@ -80,19 +89,14 @@ async fn within<T>(
     }
 }
 
-/// Does the work in a task, which ends with whoever waits for it.
-async fn as_task<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Status>> + Send + 'static,
-) -> Result<T, Status> {
-    // A set of one: tokio's handle alone would leave the task running when it is dropped.
-    let mut tasks = JoinSet::new();
-    tasks.spawn(work);
-    match tasks.join_next().await {
-        Some(Ok(done)) => done,
-        Some(Err(ended)) => match ended.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(ended) => Err(Status::cancelled(format!("the runtime ends: {ended}"))),
-        },
-        None => Err(Status::internal("a set of one task was empty")),
+/// What a task that did not come to its end leaves.
+fn ended<T>(how: JoinError) -> Result<T, Status> {
+    match how.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(how) => Err(Status::cancelled(format!("the runtime ends: {how}"))),
     }
+}
+
+fn no_task<T>() -> Result<T, Status> {
+    Err(Status::internal("a set of one task was empty"))
 }

@@ -194,7 +194,7 @@ impl Filer {
         A: Future<Output = Result<T, Status>>,
     {
         if let Some(way) = &self.way
-            && let Some(client) = way.to(index)
+            && let Some(client) = way.begins(index)
         {
             match ask(Attempt::new(client, self.patience())).await {
                 Err(status) if is_transport(&status) => {
@@ -204,7 +204,10 @@ impl Filer {
                     }
                     tracing::debug!(%status, "a lane to the filer broke");
                 }
-                done => return done,
+                done => {
+                    way.ends();
+                    return done;
+                }
             }
         }
         ask(Attempt::new(self.peer(index).client(), self.patience())).await

@@ -7,10 +7,10 @@
 //!
 //! So between two calls nobody answers the filer's pings: what was idle for [`FRESH`] is not used
 //! again. What a lane does not deliver is asked again on the shared connection, which decides
-//! whether the filer is there at all.
+//! whether the filer is there at all. A lane on which a question was given up is used no more: a
+//! thread drives it until that question has had its time, so that nothing of it is sent late or cut off.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ const LANES_MAX: usize = 8;
 /// A lane that was idle for longer is dropped. A filer pings after 60 s, and what is between
 /// may forget a connection sooner.
 const FRESH: Duration = Duration::from_secs(8);
+/// How long a lane is driven after a question on it was given up.
+const LEFT_OVER: Duration = Duration::from_secs(2);
 /// Nobody makes a lane for a call that comes alone: only if the last one was not longer ago.
 const BUSY: Duration = Duration::from_secs(1);
 
@@ -60,7 +62,17 @@ struct Taken<'a> {
 pub(crate) struct Way {
     client: RawClient,
     peer: usize,
-    broken: AtomicBool,
+    state: Mutex<Stands>,
+}
+
+/// How a way stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// What was asked has been answered.
+    Clear,
+    Asking,
+    /// It did not deliver.
+    Broken,
 }
 
 impl Lanes {
@@ -90,13 +102,21 @@ impl Lanes {
         let way = Arc::new(Way {
             client: client.clone(),
             peer: *peer,
-            broken: AtomicBool::new(false),
+            state: Mutex::new(Stands::Clear),
         });
         let done = runtime.block_on(work(&self.filer.by(Arc::clone(&way))));
-        if way.is_broken() {
-            taken.lane = None;
-            // The others lead to where it led.
-            let _broken = std::mem::take(&mut self.state().idle);
+        match way.stands() {
+            Stands::Clear => {}
+            Stands::Asking => {
+                if let Some(lane) = taken.lane.take() {
+                    lane.finish();
+                }
+            }
+            Stands::Broken => {
+                taken.lane = None;
+                // The others lead to where it led.
+                let _others = std::mem::take(&mut self.state().idle);
+            }
         }
         done
     }
@@ -182,6 +202,24 @@ impl Drop for Taken<'_> {
     }
 }
 
+impl Lane {
+    /// Lets what is under way come to its end, on a thread of its own.
+    fn finish(mut self) {
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        let finish = move || {
+            runtime.block_on(tokio::time::sleep(LEFT_OVER));
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("lane-end".to_owned());
+        // Without a thread it ends here and now.
+        if let Err(error) = thread.spawn(finish) {
+            tracing::debug!(%error, "a question to the filer is cut off");
+        }
+    }
+}
+
 impl Drop for Lane {
     fn drop(&mut self) {
         // This may be a thread of another runtime, which must not wait.
@@ -192,17 +230,31 @@ impl Drop for Lane {
 }
 
 impl Way {
-    /// The client for the filer with this index, if the way leads there.
-    pub(crate) fn to(&self, peer: usize) -> Option<RawClient> {
-        (self.peer == peer && !self.is_broken()).then(|| self.client.clone())
+    /// The client for the filer with this index, if the way leads there and is clear.
+    pub(crate) fn begins(&self, peer: usize) -> Option<RawClient> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.peer != peer || *state != Stands::Clear {
+            return None;
+        }
+        *state = Stands::Asking;
+        Some(self.client.clone())
     }
 
-    /// It does not deliver.
+    /// The question has been answered.
+    pub(crate) fn ends(&self) {
+        self.set(Stands::Clear);
+    }
+
+    /// The question was not delivered, or the answer was not.
     pub(crate) fn breaks(&self) {
-        self.broken.store(true, Ordering::Relaxed);
+        self.set(Stands::Broken);
     }
 
-    fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+    fn set(&self, to: Stands) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+
+    fn stands(&self) -> Stands {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

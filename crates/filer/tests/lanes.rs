@@ -104,6 +104,32 @@ fn a_filer_that_is_killed_and_comes_back_is_only_waited_for() {
 }
 
 #[test]
+fn a_lane_goes_with_the_question_that_was_given_up_on_it() {
+    let mut cluster = start(1);
+    let runtime = runtime();
+    let filer = runtime.block_on(connect(&cluster, &[0]));
+    runtime.block_on(seed(&filer));
+    let lanes = Lanes::new(filer, runtime.handle().clone());
+    while idle(&lanes) == 0 {
+        ask(&lanes, 0);
+    }
+    cluster.stop_filer(0).unwrap();
+    let asked = async |filer: &Filer| {
+        let limit = Duration::from_millis(200);
+        tokio::time::timeout(limit, filer.lookup("/a", "f0")).await
+    };
+    // It takes a moment until all of its threads have stopped.
+    while lanes.block_on(asked).is_ok() {}
+    assert_eq!(
+        idle(&lanes),
+        0,
+        "the next caller would drive what is left of it"
+    );
+    cluster.cont_filer(0).unwrap();
+    ask(&lanes, 1);
+}
+
+#[test]
 fn lanes_follow_to_the_filer_that_takes_over() {
     let mut cluster = start(2);
     let runtime = runtime();
