@@ -176,6 +176,13 @@ fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
     let ours = event.signatures.contains(&core.signature);
     let removed = event.old.as_ref().filter(|_| event.new.is_none());
     let unlinked = removed.or(replaced).map(|entry| entry.hard_link_id.clone());
+    // Only where no clock tells whether it still has that name.
+    let was = event
+        .old
+        .as_ref()
+        .filter(|_| !event.own && event.new.is_some());
+    let was = was.and_then(|old| Entry::from_pb(&event.directory, old.clone()).ok());
+    let was = was.map(|old| old.inode);
     let moved = Moved {
         old: event.old.map(|old| Placed {
             directory: event.directory,
@@ -184,6 +191,7 @@ fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
         new: event.new.and_then(|new| placed(core, new_directory, new)),
         ts_ns: event.ts_ns,
         same_clock: event.own,
+        was,
         unlinked: unlinked.filter(|id| !id.is_empty()),
         ours,
     };
@@ -224,13 +232,9 @@ fn placed(core: &Core, directory: String, entry: pb::Entry) -> Option<(Placed, A
 }
 
 fn distrust(core: &Core) {
-    let nodes = core.change(|tree| {
-        tree.trust(false);
-        tree.doubt_everything();
-        tree.node_ids()
-    });
+    core.change(|tree| tree.trust(false));
+    core.doubt_everything();
     core.stats.set_trusted(false);
-    core.invalidator.tell_everything(nodes);
 }
 
 fn resume(core: &Arc<Core>, continuous: bool) {
@@ -239,12 +243,8 @@ fn resume(core: &Arc<Core>, continuous: bool) {
     } else {
         core.stats.resyncs.inc();
         core.changed.lost();
-        let nodes = core.change(|tree| {
-            tree.doubt_everything();
-            tree.trust(true);
-            tree.node_ids()
-        });
-        core.invalidator.tell_everything(nodes);
+        core.doubt_everything();
+        core.change(|tree| tree.trust(true));
     }
     core.stats.set_trusted(true);
     let core = Arc::clone(core);

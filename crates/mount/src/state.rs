@@ -22,6 +22,7 @@ use crate::invalidate::Invalidator;
 use crate::keeper::Keeper;
 use crate::locks::Locks;
 use crate::remote::{Remote, RemoteError};
+use crate::save::stopped;
 use crate::stats::Shared;
 use crate::streaming::Streaming;
 use crate::tree::{Content, Found, Known, Place, Question, Tree};
@@ -91,6 +92,15 @@ impl Core {
         done
     }
 
+    /// Whatever is known is asked for again, by the kernel as well.
+    pub(crate) fn doubt_everything(&self) {
+        let nodes = self.change(|tree| {
+            tree.doubt_everything();
+            tree.node_ids()
+        });
+        self.invalidator.tell_everything(nodes);
+    }
+
     /// Finds a name, counting a lookup; `Err(ENOENT)` with whether the kernel may keep that.
     pub(crate) fn lookup(
         self: &Arc<Self>,
@@ -138,6 +148,10 @@ impl Core {
                     let known =
                         self.change(|tree| tree.found(parent, name, &question, entry, fence));
                     return known.map(Ok).ok_or(Errno::ESTALE);
+                }
+                Ok(None) if self.tree.read().is_moving(&question.directory, name) => {
+                    // It may be at its new place already.
+                    drop(self.gate.pass(ctx).map_err(stopped)?);
                 }
                 Ok(None) => {
                     let keep = self.change(|tree| tree.absent(parent, name, &question));
@@ -194,6 +208,8 @@ impl Core {
         let answer = self.ask(ctx, &directory, &name)?;
         self.change(|tree| match answer {
             Some((entry, fence)) => tree.refreshed(node, entry, fence, seq),
+            // Else it is on its way, and asked for again when it is there.
+            None if tree.is_moving(&directory, &name) => {}
             None => tree.vanished(node),
         });
         Ok(())

@@ -27,6 +27,7 @@ mod part;
 mod shrink;
 #[cfg(test)]
 mod tests;
+mod unordered;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -109,6 +110,8 @@ pub(crate) struct Tree {
     seq: u64,
     /// Whether the stream of events is whole, so that what is kept is true.
     trusted: bool,
+    /// The directory that the filer is moving for us.
+    moving: Option<String>,
     dir_max_entries: usize,
     /// What the kernel must be told and has not been yet.
     told: Vec<Invalidation>,
@@ -140,6 +143,7 @@ impl Tree {
             root_path,
             seq: 0,
             trusted: false,
+            moving: None,
             dir_max_entries: match dir_max_entries {
                 0 => usize::MAX,
                 bound => bound,
@@ -493,6 +497,22 @@ impl Tree {
         })
     }
 
+    /// While the filer moves the directory at `path`, name by name, its answers about what is below
+    /// say nothing; `None` when it has.
+    pub(crate) fn set_moving(&mut self, path: Option<String>) {
+        self.moving = path;
+    }
+
+    /// Whether what `directory` holds is being moved: itself or something above it, or `name` in it.
+    pub(crate) fn is_moving(&self, directory: &str, name: &str) -> bool {
+        let Some(moving) = &self.moving else {
+            return false;
+        };
+        let below = directory.strip_prefix(moving.as_str());
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+            || split_path(moving) == (directory, name)
+    }
+
     /// The node of a filer path, if it and all above it are nodes.
     fn walk(&self, path: &str) -> Option<NodeId> {
         let below = match self.root_path.as_str() {
@@ -516,6 +536,7 @@ impl Tree {
         let dir = self.nodes.get(&parent).and_then(|node| node.dir.as_ref());
         dir.is_some_and(|dir| !dir.changed_since(name, question.seq, fence))
             && self.path(parent).as_deref() == Some(&question.directory)
+            && !self.is_moving(&question.directory, name)
     }
 
     /// Puts `entry` under `name` and makes sure that it has a node.

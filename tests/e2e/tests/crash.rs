@@ -36,17 +36,23 @@ fn what_was_recorded_as_safe_survives_fifty_deaths_of_the_mount() {
     for round in 0..ROUNDS {
         let mount = scene.mount_at("mnt", &[]);
         let told = write_until_it_dies(mount, round, &source, random.below(LIVES_MS));
+        let mut problem = told.problem(&|path| scene.cluster.get(path).ok());
         if !scene.cluster.filer_process(0).is_running() {
             // 4.48 does not always survive that its client dies while it makes an entry.
             println!("round {round}: the filer has died as well");
             scene.cluster.restart_filer(0).unwrap();
+            problem = told.problem(&|path| scene.cluster.get(path).ok());
         }
-        told.judge(&|path| scene.cluster.get(path).ok(), "through the filer");
+        if let Some(problem) = problem {
+            panic!("round {round}: {problem}, through the filer");
+        }
         rounds.push(told);
     }
     let mount = scene.mount_at("mnt", &[]);
     for told in &rounds {
-        told.judge(&|path| fs::read(mount.path(path)).ok(), "through a mount");
+        if let Some(problem) = told.problem(&|path| fs::read(mount.path(path)).ok()) {
+            panic!("round {}: {problem}, through a mount", told.round);
+        }
     }
 }
 
@@ -94,22 +100,24 @@ fn write_until_it_dies(mut mount: Mount, round: u64, source: &Path, lives_ms: u6
 }
 
 impl Told {
-    /// Compares all that `read` finds with what was told.
-    fn judge(&self, read: &dyn Fn(&str) -> Option<Vec<u8>>, how: &str) {
+    /// What is wrong with what `read` finds, by what was told.
+    fn problem(&self, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Option<String> {
         let round = self.round;
-        let find = |name: &str| {
+        let check = |name: &str, problem: &dyn Fn(&[u8]) -> Option<String>| {
             let found = read(&format!("{}/{name}", folder(round)));
-            found.unwrap_or_else(|| panic!("round {round}: {name} is lost, {how}"))
+            found.map_or_else(|| Some(format!("{name} is lost")), |found| problem(&found))
         };
-        let problem = self.log.problem(round, &find("log"));
-        let problem = problem.or_else(|| self.slots.problem(round, &find("slots")));
-        let problem = problem.or_else(|| self.renamed.problem(round, &find("renamed")));
         let wanted = noise(0, COPIED);
-        let other = || (0..self.closed).find(|n| find(&format!("copy{n}")) != wanted);
-        let problem = problem.or_else(|| Some(format!("copy{} has other bytes", other()?)));
-        if let Some(problem) = problem {
-            panic!("round {round}: {problem}, {how}");
-        }
+        let copy = |n| {
+            let name = format!("copy{n}");
+            check(&name, &|found| {
+                (found != wanted).then(|| format!("{name} has other bytes"))
+            })
+        };
+        check("log", &|found| self.log.problem(round, found))
+            .or_else(|| check("slots", &|found| self.slots.problem(round, found)))
+            .or_else(|| check("renamed", &|found| self.renamed.problem(round, found)))
+            .or_else(|| (0..self.closed).find_map(copy))
     }
 }
 

@@ -26,24 +26,15 @@ pub(crate) struct Moved {
     /// The filer's clock at the change.
     pub(crate) ts_ns: i64,
     /// Whether that clock is the one that the fences of kept answers were taken from. If not,
-    /// nothing says which is newer, and the names are asked for.
+    /// nothing says which is newer (see [`unordered`](super::unordered)).
     pub(crate) same_clock: bool,
+    /// The inode number of what was moved, as its old name had it.
+    pub(crate) was: Option<u64>,
     /// The hard link group that has lost a name by it, known here or not: that of an entry which
     /// was removed or replaced.
     pub(crate) unlinked: Option<Bytes>,
     /// It is our own change: the kernel knows from the answer it was given.
     pub(crate) ours: bool,
-}
-
-impl Moved {
-    /// The moment by which names compare, if anything can be said.
-    fn moment(&self) -> i64 {
-        if self.same_clock {
-            self.ts_ns
-        } else {
-            i64::MAX
-        }
-    }
 }
 
 impl Tree {
@@ -61,6 +52,10 @@ impl Tree {
         // Of our own removal the answer has said how many names are left.
         if let Some(id) = event.unlinked.as_ref().filter(|_| !event.ours) {
             self.doubt_links(id);
+        }
+        if !event.same_clock {
+            self.apply_unordered(event);
+            return;
         }
         match (event.old.clone(), event.new.clone()) {
             (Some(old), Some((new, entry))) if old != new => {
@@ -141,7 +136,7 @@ impl Tree {
             return;
         };
         let node = child.node;
-        if event.same_clock && event.ts_ns <= child.fence {
+        if event.ts_ns <= child.fence {
             // The kernel may have been told that the name does not exist before it was listed.
             if node.is_none() {
                 self.told
@@ -162,7 +157,7 @@ impl Tree {
             return;
         }
         // The entry of a hard link names its group only, so it is asked for.
-        let trusted = event.same_clock && !linked;
+        let trusted = !linked;
         let kept = trusted.then(|| Arc::clone(&entry));
         self.set_child(parent, &at.name, kept, node, event.ts_ns);
         if let Some(node) = node {
@@ -177,7 +172,7 @@ impl Tree {
 
     /// A name in the directory came or went by somebody else's doing. If its entry was changed since, it
     /// says all, as when the stream of events begins in the past.
-    fn bump(&mut self, node: NodeId, event: &Moved) {
+    pub(super) fn bump(&mut self, node: NodeId, event: &Moved) {
         let Some(held) = self.nodes.get_mut(&node) else {
             return;
         };
@@ -215,7 +210,7 @@ impl Tree {
             return;
         };
         let fence = dir.children.get(&at.name).map(|child| child.fence);
-        if event.same_clock && fence.is_some_and(|fence| event.ts_ns <= fence) {
+        if fence.is_some_and(|fence| event.ts_ns <= fence) {
             return;
         }
         dir.generation += 1;
@@ -223,11 +218,6 @@ impl Tree {
         self.told
             .push(Invalidation::Name(parent, Arc::clone(&at.name)));
         self.told.push(Invalidation::Data(parent));
-        if !event.same_clock && fence.is_some() {
-            // What is kept may be newer: the name is asked for.
-            self.doubt_name(parent, &at.name);
-            return;
-        }
         if let Some(child) = self.take_child(parent, &at.name) {
             let linked = self.link_of(&child);
             self.unname(parent, &at.name, &child);
@@ -252,13 +242,12 @@ impl Tree {
             self.told
                 .push(Invalidation::Name(parent, Arc::clone(&old.name)));
             self.told.push(Invalidation::Data(parent));
-            if let Some(child) = self.take_child(parent, &old.name) {
+            // What was there after the event is another file.
+            let newer = self.child(parent, &old.name);
+            let newer = newer.is_some_and(|child| event.ts_ns <= child.fence);
+            if !newer && let Some(child) = self.take_child(parent, &old.name) {
                 node = child.node;
                 self.unlink_name(&child, parent, &old.name);
-                if !event.same_clock {
-                    // A newer file may have the old name by now.
-                    self.set_child(parent, &old.name, None, None, child.fence);
-                }
             }
         }
         let Some(parent) = self.walk(&new.directory) else {
@@ -269,6 +258,13 @@ impl Tree {
             return;
         };
         if self.is_old_news(parent, &new.name, event) {
+            return;
+        }
+        if self.is_other_since(parent, &new.name, &entry, event) {
+            // What was moved there was replaced in its turn.
+            if let Some(held) = node.and_then(|node| self.nodes.get_mut(&node)) {
+                held.place = Place::Gone;
+            }
             return;
         }
         if let Some(dir) = self.dir_mut(parent) {
@@ -301,7 +297,7 @@ impl Tree {
         }
         let keep = node.is_some() || self.dir_mut(parent).is_some_and(|dir| dir.complete);
         if keep {
-            let trusted = event.same_clock && entry.hard_link_id.is_none();
+            let trusted = entry.hard_link_id.is_none();
             let kept = trusted.then(|| Arc::clone(&entry));
             self.set_child(parent, &new.name, kept, node, event.ts_ns);
             self.bound_dir(parent);
@@ -313,6 +309,14 @@ impl Tree {
         }
     }
 
+    /// Whether the name is known to have been another inode's after the event.
+    fn is_other_since(&self, parent: NodeId, name: &str, entry: &Entry, event: &Moved) -> bool {
+        let child = self.child(parent, name);
+        let child = child.filter(|child| event.ts_ns <= child.fence);
+        let node = child.and_then(|child| self.nodes.get(&child.node?));
+        node.is_some_and(|node| node.content.entry.inode != entry.inode)
+    }
+
     /// Notes that the event is about `name`. Whether our own change of it is known to contain
     /// the event already, so that nothing follows from it, not even for the kernel.
     fn is_old_news(&mut self, parent: NodeId, name: &Arc<str>, event: &Moved) -> bool {
@@ -320,10 +324,7 @@ impl Tree {
         let Some(dir) = self.dir_mut(parent) else {
             return false;
         };
-        dir.touch(name, seq, event.moment());
-        if !event.same_clock {
-            return false;
-        }
+        dir.touch(name, seq, event.ts_ns);
         match dir.children.get(name) {
             Some(child) => child.ours && event.ts_ns <= child.fence,
             None => dir.is_buried(name, event.ts_ns),
@@ -334,7 +335,9 @@ impl Tree {
         let Some(held) = self.nodes.get_mut(&node) else {
             return;
         };
-        if held.is_bound_to_other(&entry) {
+        // A file that has a directory's name is another inode, and what is below that one stays there.
+        let is_other_kind = held.content.entry.kind != entry.kind && node != NodeId::ROOT;
+        if is_other_kind || held.is_bound_to_other(&entry) {
             return self.part(node, &entry);
         }
         match held.update(entry) {
@@ -345,7 +348,7 @@ impl Tree {
     }
 
     /// The node is asked for again before it is shown. Its bytes may have changed as well.
-    fn doubt_node(&mut self, node: NodeId) {
+    pub(super) fn doubt_node(&mut self, node: NodeId) {
         if let Some(held) = self.nodes.get_mut(&node) {
             held.stale = true;
             self.told.push(Invalidation::Data(node));
@@ -398,7 +401,7 @@ impl Tree {
         }
     }
 
-    fn is_root(&self, at: &Placed) -> bool {
+    pub(super) fn is_root(&self, at: &Placed) -> bool {
         let (directory, name) = split_path(&self.root_path);
         !name.is_empty() && at.directory == directory && at.name.as_ref() == name
     }

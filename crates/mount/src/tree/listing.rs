@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fuse::NodeId;
 use seaweed::Entry;
 
-use super::{Child, Tree};
+use super::{Child, Tree, split_path};
 
 /// One name of a listing.
 #[derive(Debug, Clone)]
@@ -46,7 +46,8 @@ impl Tree {
     ) -> bool {
         let bound = self.dir_max_entries;
         let is_tight = self.is_tight;
-        if self.path(node).as_deref() != Some(directory) {
+        let moving = self.moving.as_deref().map_or("", |path| split_path(path).1);
+        if self.path(node).as_deref() != Some(directory) || self.is_moving(directory, moving) {
             return false;
         }
         let Some(dir) = self.dir_mut(node) else {
@@ -81,22 +82,28 @@ impl Tree {
             self.unname(node, name, child);
         }
         for listed in all {
-            let (known, kept_fence) = match self.child(node, &listed.name) {
-                Some(child) => (child.node, child.fence),
-                None => (None, i64::MIN),
+            let (known, kept_fence, ours) = match self.child(node, &listed.name) {
+                Some(child) => (child.node, child.fence, child.ours),
+                None => (None, i64::MIN, false),
             };
             if kept_fence > fence || changed.contains(&listed.name) {
                 continue;
             }
             let entry = Some(Arc::clone(&listed.entry));
             self.set_child(node, &listed.name, entry, known, fence);
+            if ours {
+                self.mark_ours(node, &listed.name);
+            }
             if let Some(known) = known {
                 self.update_node(known, Arc::clone(&listed.entry));
             }
         }
         for name in changed {
-            let known = self.child(node, &name).and_then(|child| child.node);
-            self.set_child(node, &name, None, known, i64::MIN);
+            // What is known of when it was changed still holds.
+            match self.child(node, &name) {
+                Some(_) => self.distrust_name(node, &name),
+                None => self.set_child(node, &name, None, None, i64::MIN),
+            }
         }
         true
     }

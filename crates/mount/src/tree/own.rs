@@ -248,7 +248,7 @@ impl Tree {
         }
     }
 
-    fn mark_ours(&mut self, parent: NodeId, name: &str) {
+    pub(super) fn mark_ours(&mut self, parent: NodeId, name: &str) {
         if let Some(dir) = self.dir_mut(parent)
             && let Some(child) = dir.children.get_mut(name)
         {

@@ -1,4 +1,5 @@
-//! A file that is changed elsewhere while the kernel reads a version of it without asking.
+//! A name that stands for another inode than the one that the kernel knows by it: one of another kind, or
+//! another version of a file that the kernel reads without asking.
 //!
 //! Handles that were opened past us read a file of ours that has one version, and the kernel lets
 //! no other handle of that inode read anything else. So inode and name part: the inode

@@ -8,6 +8,8 @@ use seaweed::{Entry, pb};
 
 use super::{Found, Invalidation, Known, Listed, Moved, Place, Placed, Question, Tree, in_order};
 
+mod late;
+
 const ROOT: NodeId = NodeId::ROOT;
 
 fn entry(name: &str, size: u64) -> Arc<Entry> {
@@ -86,6 +88,7 @@ fn event(old: Option<Placed>, new: Option<(Placed, Arc<Entry>)>, ts_ns: i64) -> 
         new,
         ts_ns,
         same_clock: true,
+        was: None,
         unlinked: None,
         ours: false,
     }
