@@ -51,7 +51,7 @@ impl Attempt {
     pub(crate) async fn fold<T, M, F>(
         &self,
         ask: impl FnOnce(RawClient) -> F,
-        mut all: T,
+        all: T,
         add: fn(&mut T, M),
     ) -> Result<T, Status>
     where
@@ -59,19 +59,40 @@ impl Attempt {
         M: Send + 'static,
         F: Future<Output = Result<Response<Streaming<M>>, Status>> + Send + 'static,
     {
-        let (asked, patience) = (ask(self.client()), self.patience);
         // A set of one: tokio's handle alone would leave the task running when it is dropped.
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut stream = within(patience, asked).await?.into_inner();
-            while let Some(message) = within(patience, stream.message()).await? {
-                add(&mut all, message);
-            }
-            Ok(all)
-        });
+        tasks.spawn(drain(self.patience, ask(self.client()), all, add));
         let done = tasks.join_next().await;
         done.map_or_else(no_task, |done| done.unwrap_or_else(ended))
     }
+
+    /// Asks for a change that is answered in many messages, and waits for the last. Like
+    /// [`unary`](Self::unary) it goes on when the wait is given up: broken off, it would be half made.
+    pub(crate) async fn to_the_end<M, F>(
+        &self,
+        ask: impl FnOnce(RawClient) -> F,
+    ) -> Result<(), Status>
+    where
+        M: Send + 'static,
+        F: Future<Output = Result<Response<Streaming<M>>, Status>> + Send + 'static,
+    {
+        let asked = drain(self.patience, ask(self.client()), (), |(), _| {});
+        tokio::spawn(asked).await.unwrap_or_else(ended)
+    }
+}
+
+/// Adds all messages of a stream to `all`.
+async fn drain<T, M>(
+    patience: Duration,
+    asked: impl Future<Output = Result<Response<Streaming<M>>, Status>>,
+    mut all: T,
+    add: fn(&mut T, M),
+) -> Result<T, Status> {
+    let mut stream = within(patience, asked).await?.into_inner();
+    while let Some(message) = within(patience, stream.message()).await? {
+        add(&mut all, message);
+    }
+    Ok(all)
 }
 
 /// The status of a filer that did not answer in time.

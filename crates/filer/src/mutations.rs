@@ -240,10 +240,9 @@ impl Filer {
             // The headers come with the first message, which follows the first move.
             let ask =
                 |mut client: RawClient| async move { client.stream_rename_entry(request).await };
-            let moved = attempt.fold(ask, Renamed::Done, |_, _| {});
-            match moved.await {
+            match attempt.to_the_end(ask).await {
+                Ok(()) => Ok(Renamed::Done),
                 Err(status) => told(&status).ok_or(status),
-                done => done,
             }
         })
         .await

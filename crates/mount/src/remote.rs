@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use context::{Context, Stopped};
-use filer::{Filer, FilerError};
+use filer::{Filer, FilerError, Lanes};
 use fuse::Errno;
 use parking_lot::Mutex;
 
@@ -36,6 +36,7 @@ impl RemoteError {
 #[derive(Debug)]
 pub(crate) struct Remote {
     pub(crate) filer: Filer,
+    lanes: Lanes,
     runtime: tokio::runtime::Handle,
     last_logged: Mutex<Option<Instant>>,
 }
@@ -46,6 +47,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 impl Remote {
     pub(crate) fn new(filer: Filer, runtime: tokio::runtime::Handle) -> Self {
         Self {
+            lanes: Lanes::new(filer.clone(), runtime.clone()),
             filer,
             runtime,
             last_logged: Mutex::new(None),
@@ -58,8 +60,8 @@ impl Remote {
         ctx: &Context<'_>,
         question: impl AsyncFnOnce(&Filer) -> Result<T, FilerError>,
     ) -> Result<T, RemoteError> {
-        let answer = self.runtime.block_on(ctx.run(question(&self.filer)))?;
-        Ok(answer?)
+        let asked = async |filer: &Filer| ctx.run(question(filer)).await;
+        Ok(self.lanes.block_on(asked)??)
     }
 
     /// The error number for the caller; says once a second what went wrong.

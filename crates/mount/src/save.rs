@@ -8,7 +8,7 @@
 //! behind what others appended.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use context::Context;
 use filer::{Filer, Stamped, Updated};
@@ -23,8 +23,9 @@ use crate::remote::RemoteError;
 use crate::state::Core;
 use crate::tree::Place;
 
-/// What an event is given to arrive that says where a name has gone.
-const EVENT_PAUSE: Duration = Duration::from_millis(50);
+/// What an event is given to arrive that says where a name has gone, and how often it is looked for.
+const EVENT_PAUSE: Duration = Duration::from_secs(1);
+const EVENT_LOOK: Duration = Duration::from_millis(5);
 
 /// A change of an entry; it may be made several times, each time on a newer entry.
 pub(crate) type Amend<'a> = &'a dyn Fn(&mut pb::Entry) -> Result<(), Errno>;
@@ -121,7 +122,7 @@ impl Core {
                 (tree.locate(node), Arc::clone(&content.entry))
             };
             let Some((directory, name, seq)) = located else {
-                return Ok(Saved::Gone);
+                return self.gone(node, &current, edit);
             };
             if name.is_empty() {
                 // The filer's root is no entry.
@@ -147,8 +148,14 @@ impl Core {
                         tries.asked(&base, &self.compare);
                         base
                     }
-                    Ok(_) => return Ok(self.lost(ctx, node)),
-                    Err(error) if error.is_not_found() => return Ok(self.lost(ctx, node)),
+                    Ok(_) => {
+                        self.await_why(ctx, node, (&directory, &name))?;
+                        continue;
+                    }
+                    Err(error) if error.is_not_found() => {
+                        self.await_why(ctx, node, (&directory, &name))?;
+                        continue;
+                    }
                     Err(error) => return Err(self.remote.fail("save", &name, &error)),
                 },
             };
@@ -252,21 +259,51 @@ impl Core {
         errno
     }
 
-    /// The name is somebody else's, or nobody's: the node has lost it.
-    fn lost(&self, ctx: &Context<'_>, node: NodeId) -> Saved {
-        // The event that says why may name its new place.
-        let before = self.tree.read().locate(node);
-        let _ = ctx.sleep(EVENT_PAUSE);
-        let after = self.tree.read().locate(node);
-        let same = |place: &Option<(String, String, u64)>| {
-            place
-                .as_ref()
-                .map(|(directory, name, _)| (directory.clone(), name.clone()))
-        };
-        if same(&before) == same(&after) {
-            self.change(|tree| tree.vanished(node));
+    /// The filer has another inode at the node's name, or none. Waits for the event that says why: the node
+    /// was moved, or has lost its name.
+    ///
+    /// # Errors
+    /// ESTALE when none comes, as while another mount still renames a directory above: the bytes are
+    /// nowhere, and whoever wrote them has to know.
+    fn await_why(&self, ctx: &Context<'_>, node: NodeId, asked: (&str, &str)) -> Result<(), Errno> {
+        let until = Instant::now() + EVENT_PAUSE;
+        loop {
+            let place = self.tree.read().locate(node);
+            let is_there = |(directory, name, _): &(String, String, u64)| {
+                (directory.as_str(), name.as_str()) == asked
+            };
+            if !place.as_ref().is_some_and(is_there) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let (directory, name) = asked;
+                tracing::warn!(
+                    directory,
+                    name,
+                    "the entry is gone, and nothing says where to"
+                );
+                return Err(Errno::ESTALE);
+            }
+            ctx.sleep(EVENT_LOOK).map_err(stopped)?;
         }
-        Saved::Gone
+    }
+
+    /// The node has no name any more: what is changed stays with its handles. Unless it has other names, which
+    /// are not known here.
+    ///
+    /// # Errors
+    /// EIO for bytes that those names would have to show.
+    fn gone(&self, node: NodeId, current: &Entry, edit: Option<&Edit>) -> Result<Saved, Errno> {
+        if edit.is_some() && current.hard_link_id.is_some() && current.nlink > 0 {
+            let names = current.nlink;
+            tracing::warn!(
+                inode = node.0,
+                names,
+                "written bytes cannot be stored: no name of the file is known"
+            );
+            return Err(Errno::EIO);
+        }
+        Ok(Saved::Gone)
     }
 
     /// It is not known what the filer has of a node now.
@@ -355,8 +392,15 @@ fn lay(edit: &Edit, appended_to: Option<u64>, entry: &mut pb::Entry, directory: 
 /// Whether the filer's entry is the inode that the tree knows, and not a newer one of its name.
 fn is_same(current: &Entry, base: &pb::Entry, directory: &str) -> bool {
     match Entry::from_pb(directory, base.clone()) {
-        // Giving it a second name makes an inode number of another kind only where none is stored.
-        Ok(found) => found.inode == current.inode || found.hard_link_id.is_some(),
+        Ok(found) if found.inode == current.inode => true,
+        // Giving it a second name makes an inode number of another kind where none is stored.
+        Ok(found) => {
+            let stored = base.attributes.as_ref().map_or(0, |it| it.inode);
+            let group = &current.hard_link_id;
+            stored == 0
+                && found.hard_link_id.is_some()
+                && (group.is_none() || *group == found.hard_link_id)
+        }
         Err(_) => false,
     }
 }

@@ -24,6 +24,7 @@ mod later;
 mod lifecycle;
 mod locks;
 mod memory;
+mod names_that_move;
 mod operations;
 mod options;
 mod protected;

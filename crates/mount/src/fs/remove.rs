@@ -37,6 +37,7 @@ impl Mount {
         let victim = core.tree.read().node_of(parent, name);
         self.core.may_remove(&ctx, req, parent, victim)?;
         let file = victim.and_then(|victim| core.files.find(victim));
+        self.save_for_other_names(&ctx, file.as_ref())?;
         let _turn = match &file {
             Some(file) => Some(file.turn.take(&ctx).map_err(stopped)?),
             None => None,
@@ -100,6 +101,21 @@ impl Mount {
             Ok(_) => Ok(None),
             Err(error) if error.is_not_found() => Err(Errno::ENOENT),
             Err(error) => Err(self.core.remote.fail("unlink", name, &error)),
+        }
+    }
+
+    /// A file is about to lose the name by which it is known here, while it may have others, which show what
+    /// was written to it: that is stored as long as there is a name for it.
+    pub(super) fn save_for_other_names(
+        &self,
+        ctx: &Context<'_>,
+        file: Option<&Arc<File>>,
+    ) -> Result<(), Errno> {
+        match file {
+            Some(file) if !file.is_saved() && self.is_linked(Some(file.node)) => {
+                self.core.save(ctx, file.node, Some(file), false, None)
+            }
+            _ => Ok(()),
         }
     }
 

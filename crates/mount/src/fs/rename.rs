@@ -5,6 +5,7 @@
 //! afterwards: the filer answers that under the same lock.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use context::Context;
 use filer::{Filer, Renamed};
@@ -17,6 +18,8 @@ use crate::tree::Question;
 
 use super::{Mount, new_name, old_name};
 
+/// What the filer may take to move a directory with all that is below it.
+const DIRECTORY_BUDGET: Duration = Duration::from_secs(3600);
 /// Flags of renameat2(2).
 const NOREPLACE: u32 = 1;
 
@@ -51,6 +54,9 @@ impl Mount {
         };
         self.core.may_remove(&ctx, req, from.0, source)?;
         self.core.may_remove(&ctx, req, to.0, target)?;
+        let replaced = target.filter(|target| source != Some(*target));
+        let replaced = replaced.and_then(|target| core.files.find(target));
+        self.save_for_other_names(&ctx, replaced.as_ref())?;
         // In one order, whoever else takes two.
         let mut nodes: Vec<NodeId> = source.into_iter().chain(target).collect();
         nodes.sort_unstable();
@@ -66,25 +72,82 @@ impl Mount {
             let content = source.and_then(|source| tree.content(source));
             content.is_some_and(|content| content.entry.is_directory())
         };
-        let (mut _closed, mut _pass) = (None, None);
         if is_directory {
-            _closed = Some(core.gate.close(&ctx).map_err(stopped)?);
+            let _closed = core.gate.close(&ctx).map_err(stopped)?;
+            self.move_directory(source, (from.0, old), (to.0, new), flags)?;
         } else {
-            _pass = Some(core.gate.pass(&ctx).map_err(stopped)?);
+            let _pass = core.gate.pass(&ctx).map_err(stopped)?;
+            self.move_file(&ctx, (source, target), (from.0, old), (to.0, new), flags)?;
         }
+        core.touch_dir(from.0);
+        core.touch_dir(to.0);
+        Ok(())
+    }
+
+    fn move_file(
+        &self,
+        ctx: &Context<'_>,
+        (source, target): (Option<NodeId>, Option<NodeId>),
+        from: (NodeId, &str),
+        to: (NodeId, &str),
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let core = &self.core;
         let _links = match self.is_linked(target) {
-            true => Some(core.links.take(&ctx).map_err(stopped)?),
+            true => Some(core.links.take(ctx).map_err(stopped)?),
             false => None,
         };
-        self.move_name(&ctx, source, (from.0, old), (to.0, new), flags)?;
+        self.move_name(ctx, source, from, to, flags)?;
         if let Some(file) = source.and_then(|source| core.files.find(source))
             && let Some(path) = core.tree.read().path(file.node)
         {
             file.dirty.set_path(path);
         }
-        core.touch_dir(from.0);
-        core.touch_dir(to.0);
         Ok(())
+    }
+
+    /// The filer moves what is below name by name, and a move that breaks off is half made. So it is
+    /// waited for as long as it goes on, whoever gives up.
+    fn move_directory(
+        &self,
+        source: Option<NodeId>,
+        from: (NodeId, &str),
+        to: (NodeId, &str),
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let core = &self.core;
+        let place = self.question(to.0)?;
+        let was_there = {
+            let mut tree = core.tree.write();
+            let path = source.and_then(|source| tree.path(source));
+            tree.set_moving(path);
+            tree.node_of(to.0, to.1).is_some()
+        };
+        let moved = self.move_name(
+            &Context::background(DIRECTORY_BUDGET),
+            source,
+            from,
+            to,
+            flags,
+        );
+        core.tree.write().set_moving(None);
+        let half_made = match moved {
+            // Somebody has made something in it meanwhile.
+            Err(Errno::ENOTEMPTY) => !was_there,
+            Err(errno) => errno == Errno::EIO,
+            Ok(()) => false,
+        };
+        if half_made {
+            let from = from.1;
+            tracing::warn!(
+                from,
+                directory = place.directory,
+                to = to.1,
+                "perhaps moved in part"
+            );
+            core.doubt_everything();
+        }
+        moved
     }
 
     fn move_name(
