@@ -19,6 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use seaweed::ServerAddress;
 use seaweed::security::GrpcTls;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
@@ -28,6 +29,7 @@ use crate::attempt::Attempt;
 use crate::backoff::Backoff;
 use crate::configuration::Configuration;
 use crate::error::{FilerError, describe, is_not_found, is_transport};
+use crate::lanes::Way;
 use crate::peer::{CONFIGURATION, Peer, PeerStats};
 
 /// Time for one answer while another filer could give it instead.
@@ -56,6 +58,8 @@ pub struct FilerConfig {
 #[derive(Clone)]
 pub struct Filer {
     inner: Arc<Inner>,
+    /// Tried first; else the connection that all share.
+    way: Option<Arc<Way>>,
 }
 
 struct Inner {
@@ -65,6 +69,8 @@ struct Inner {
     current: watch::Sender<usize>,
     configuration: ArcSwap<Configuration>,
     fail_overs: AtomicU64,
+    /// Runs what nobody waits for.
+    background: Handle,
 }
 
 /// Counters since the start.
@@ -98,7 +104,9 @@ impl Filer {
                 current: watch::Sender::new(0),
                 configuration: ArcSwap::from_pointee(unknown),
                 fail_overs: AtomicU64::new(0),
+                background: Handle::current(),
             }),
+            way: None,
         };
         filer
             .refresh_configuration()
@@ -155,7 +163,7 @@ impl Filer {
                 let index = self.current_index();
                 let peer = &self.inner.peers[index];
                 peer.called();
-                let status = match ask(Attempt::new(peer.client(), self.patience())).await {
+                let status = match self.attempt(index, &ask).await {
                     Ok(answer) => return Ok(answer),
                     Err(status) => status,
                 };
@@ -177,6 +185,39 @@ impl Filer {
                 return Err(FilerError::Unavailable { what, attempts });
             }
             sleep(pause).await;
+        }
+    }
+
+    async fn attempt<T, F, A>(&self, index: usize, ask: &F) -> Result<T, Status>
+    where
+        F: Fn(Attempt) -> A,
+        A: Future<Output = Result<T, Status>>,
+    {
+        if let Some(way) = &self.way
+            && let Some(client) = way.begins(index)
+        {
+            match ask(Attempt::new(client, self.patience())).await {
+                Err(status) if is_transport(&status) => {
+                    way.breaks();
+                    if status.code() == tonic::Code::DeadlineExceeded {
+                        return Err(status);
+                    }
+                    tracing::debug!(%status, "a lane to the filer broke");
+                }
+                done => {
+                    way.ends();
+                    return done;
+                }
+            }
+        }
+        ask(Attempt::new(self.peer(index).client(), self.patience())).await
+    }
+
+    /// The same filers, asked by `way` as long as that works.
+    pub(crate) fn by(&self, way: Arc<Way>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            way: Some(way),
         }
     }
 
@@ -204,8 +245,11 @@ impl Filer {
             reason = describe(why),
             "filer does not answer, asking the next"
         );
-        let filer = self.clone();
-        tokio::spawn(async move {
+        let filer = Self {
+            inner: Arc::clone(&self.inner),
+            way: None,
+        };
+        self.inner.background.spawn(async move {
             // Without an answer the next fail-over tries again.
             if filer.current_index() == next {
                 let _ = filer.configuration_of(next).await;

@@ -7,6 +7,7 @@
 //! which a change could have been missed. [`VolumeMap`] remembers where
 //! volumes are. Everything is asynchronous; a caller that has a deadline or
 //! can be interrupted wraps a call with it, and dropping a call is always safe.
+//! [`Lanes`] is for callers that block: each has a connection to itself.
 //!
 //! The messages are `seaweed::pb`; what is generated here is only the client.
 
@@ -19,6 +20,7 @@ mod configuration;
 mod dialer;
 mod error;
 mod filer;
+mod lanes;
 mod mutations;
 mod peer;
 mod random;
@@ -30,6 +32,7 @@ pub use calls::{Page, Stamped};
 pub use configuration::Configuration;
 pub use error::FilerError;
 pub use filer::{Filer, FilerConfig, FilerStats};
+pub use lanes::Lanes;
 pub use mutations::{Condition, Created, Deleted, Renamed, Updated, same_entry};
 pub use peer::PeerStats;
 pub use subscribe::{Event, Notice, Notices, Subscription};

@@ -47,6 +47,11 @@ impl Peer {
         client(Channel::clone(&self.channel.load()))
     }
 
+    /// A client on a connection that nobody shares.
+    pub(crate) fn private_client(&self) -> RawClient {
+        client(self.dialer.channel().0)
+    }
+
     /// A connection that nobody shares, with the count of how often it was
     /// made.
     pub(crate) fn private_channel(&self) -> (Channel, Arc<AtomicU64>) {
