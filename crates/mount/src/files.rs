@@ -4,7 +4,7 @@
 //! read at once. It holds what is not in the entry yet: the bytes ([`Dirty`]), what
 //! a write does to attributes, and those that were set since.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -25,7 +25,12 @@ use crate::unsaved;
 pub(crate) struct Files {
     writer: Writer,
     open: RwLock<HashMap<NodeId, Arc<File>>>,
+    /// Of files that are closed: chunks which may not be on disk, for an fsync through another descriptor.
+    unsynced: Mutex<BTreeMap<NodeId, Vec<pb::FileChunk>>>,
 }
+
+/// Closed files of which is known what may not be on disk. The oldest inode goes first.
+const UNSYNCED_MAX: usize = 16_384;
 
 /// One file that is open.
 #[derive(Debug)]
@@ -77,6 +82,7 @@ impl Files {
         Self {
             writer,
             open: RwLock::default(),
+            unsynced: Mutex::default(),
         }
     }
 
@@ -95,9 +101,13 @@ impl Files {
         let path = path();
         let mut open = self.open.write();
         let file = open.entry(node).or_insert_with(|| {
+            let dirty = self.writer.file(path);
+            if let Some(left) = self.unsynced.lock().remove(&node) {
+                dirty.owe(left);
+            }
             Arc::new(File {
                 node,
-                dirty: self.writer.file(path),
+                dirty,
                 turn: Turn::default(),
                 changed: AtomicBool::new(false),
                 seeding: Turn::default(),
@@ -116,8 +126,21 @@ impl Files {
         let last = file.handles.fetch_sub(1, Ordering::Relaxed) == 1;
         if last {
             open.remove(&file.node);
+            self.leave_unsynced(file);
         }
         last
+    }
+
+    fn leave_unsynced(&self, file: &File) {
+        let left = file.dirty.take_unsynced();
+        if left.is_empty() {
+            return;
+        }
+        let mut unsynced = self.unsynced.lock();
+        unsynced.insert(file.node, left);
+        if unsynced.len() > UNSYNCED_MAX {
+            unsynced.pop_first();
+        }
     }
 
     /// Every file that is open.

@@ -209,6 +209,29 @@ impl Dirty {
         Ok(state.hand_out(end))
     }
 
+    /// What is stored and may not be on disk: a chunk for each volume, for the [`Dirty`] by which the same
+    /// file is written or synced next.
+    pub fn take_unsynced(&self) -> Vec<FileChunk> {
+        let mut chunks = std::mem::take(&mut self.0.state.lock().unsynced);
+        let volume = |chunk: &FileChunk| chunk.fid.as_ref().map(|fid| fid.volume_id);
+        chunks.sort_by_key(volume);
+        chunks.dedup_by_key(|chunk| volume(chunk));
+        chunks
+    }
+
+    /// Takes over what another one of the same file has left.
+    pub fn owe(&self, unsynced: Vec<FileChunk>) {
+        self.0.state.lock().unsynced.extend(unsynced);
+    }
+
+    /// Has the volume servers put on disk what is stored.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the next one is tried with the same chunks.
+    pub fn sync(&self, ctx: &Context<'_>) -> Result<(), WriteError> {
+        self.0.sync(ctx)
+    }
+
     /// The edit of the last flush is in the entry.
     pub fn saved(&self) {
         let mut state = self.0.state.lock();

@@ -126,6 +126,41 @@ fn two_mounts_write_different_ranges_of_one_file_and_both_stay() {
     );
 }
 
+/// Bytes of all volume files below `folder`.
+fn volumes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => volumes(&entry.path()),
+        Ok(found) if entry.path().extension() == Some("dat".as_ref()) => found.len(),
+        _ => 0,
+    });
+    sizes.sum()
+}
+
+#[test]
+fn fsync_through_another_descriptor_syncs_what_was_written_before() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let mount = scene.mount_at("mnt", &[]);
+    fs::write(mount.path("/file"), noise(1, 100_000)).unwrap();
+    let before = volumes(scene.cluster.root());
+    assert!(before >= 100_000, "{before}");
+    // A volume server syncs with something that it is given, a few bytes.
+    let sync = || {
+        let file = File::open(mount.path("/file")).unwrap();
+        file.sync_all().unwrap();
+        drop(file);
+        volumes(scene.cluster.root())
+    };
+    fs::read(mount.path("/file")).unwrap();
+    let synced = sync();
+    assert!(
+        synced > before,
+        "{synced} bytes in volumes, none for the sync"
+    );
+    assert_eq!(sync(), synced, "it is on disk already");
+}
+
 /// A process that writes what it is given to a file, syncs and closes it. It is not this one:
 /// a process that has the file open would wait for its flush whenever it starts another.
 fn copier(to: &Path) -> Child {

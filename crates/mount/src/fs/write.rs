@@ -179,10 +179,15 @@ impl Mount {
     ) -> Result<(), Errno> {
         let handle = self.files.find(handle)?;
         let file = &handle.file;
-        if !file.is_changed() {
-            return Ok(());
-        }
         let ctx = Context::new(SAVE_BUDGET, req.interrupt);
+        if !file.is_changed() {
+            // What was written through descriptors that are closed may not be on disk.
+            return match durable {
+                true => file.dirty.sync(&ctx),
+                false => Ok(()),
+            }
+            .map_err(|error| self.core.write_failed(file.node, &error));
+        }
         let failed = file.dirty.take_error();
         self.core.save(&ctx, file.node, Some(file), durable, None)?;
         match failed {
