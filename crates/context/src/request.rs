@@ -58,6 +58,16 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The same request with at least `budget` left: its last step has not taken too long, but much
+    /// to do.
+    #[must_use]
+    pub fn at_least(self, budget: Duration) -> Self {
+        Self {
+            deadline: self.deadline.max(Instant::now() + budget),
+            ..self
+        }
+    }
+
     /// When the request must have an answer.
     pub fn deadline(&self) -> Instant {
         self.deadline

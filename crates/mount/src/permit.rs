@@ -104,6 +104,21 @@ impl Core {
         Ok(())
     }
 
+    /// Whether the caller may change this extended attribute; about other name spaces than `user.` the kernel
+    /// decides by itself.
+    pub(crate) fn may_set_xattr(
+        &self,
+        ctx: &Context<'_>,
+        req: Request<'_>,
+        node: NodeId,
+        name: &str,
+    ) -> Result<(), Errno> {
+        match name.starts_with("user.") {
+            true => self.permit(ctx, req, node, WRITE),
+            false => Ok(()),
+        }
+    }
+
     fn permit(
         &self,
         ctx: &Context<'_>,

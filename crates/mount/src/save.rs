@@ -20,7 +20,7 @@ use crate::compare::Tries;
 use crate::entry::{kill_suidgid, touch_mtime};
 use crate::files::File;
 use crate::remote::RemoteError;
-use crate::state::Core;
+use crate::state::{Core, SLACK};
 use crate::tree::Place;
 
 /// What an event is given to arrive that says where a name has gone, and how often it is looked for.
@@ -65,6 +65,7 @@ impl Core {
             .dirty
             .flush(ctx, durable)
             .map_err(|error| self.write_failed(node, &error))?;
+        let ctx = &ctx.at_least(self.config.retry + SLACK);
         if edit.is_none() && pending.wrote.is_none() && pending.set.is_none() && amend.is_none() {
             return Ok(());
         }

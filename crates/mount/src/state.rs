@@ -28,7 +28,7 @@ use crate::streaming::Streaming;
 use crate::tree::{Content, Found, Known, Place, Question, Tree};
 
 /// On top of `-readRetryTime`: what the last attempt may take after the retries are over.
-const SLACK: Duration = Duration::from_secs(10);
+pub(crate) const SLACK: Duration = Duration::from_secs(10);
 /// So many names asked for one by one make a directory worth listing.
 const MISSES_BEFORE_LISTING: u32 = 8;
 /// Names that events made doubtful while they were asked for, again and again: give up.

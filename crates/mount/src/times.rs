@@ -66,7 +66,11 @@ impl Core {
         match self.save(ctx, dir, None, false, Some(&amend)) {
             // It was removed meanwhile.
             Err(Errno::ENOENT | Errno::ESTALE) => Ok(()),
-            done => done,
+            Err(errno) => {
+                self.touched.lock().insert(dir);
+                Err(errno)
+            }
+            Ok(()) => Ok(()),
         }
     }
 

@@ -200,7 +200,7 @@ impl Dirty {
     pub fn flush(&self, ctx: &Context<'_>, durable: bool) -> Result<Option<Edit>, WriteError> {
         let end = self.0.upload_all(ctx, durable)?;
         if durable {
-            self.0.sync(ctx)?;
+            self.0.sync(&ctx.at_least(self.0.writer.config.patience))?;
         }
         let mut state = self.0.state.lock();
         if state.is_at_rest() {

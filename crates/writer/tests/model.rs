@@ -312,3 +312,16 @@ fn memory_stays_within_its_bound_and_a_blocked_writer_can_be_interrupted() {
     assert!(dirty.take_error().is_some(), "it is told");
     assert!(dirty.take_error().is_none(), "once");
 }
+
+#[test]
+fn a_flush_goes_on_beyond_its_time_while_chunks_are_stored() {
+    let needles = Arc::new(Memory::default());
+    let writer = writer(&needles, 1 << 20, 0);
+    let dirty = writer.file("/file".to_owned());
+    dirty.write(&ctx(), 0, &vec![7; 1500 * CHUNK]).unwrap();
+    let soon = Context::background(Duration::from_millis(5));
+    let flushed = dirty.flush(&soon, true).unwrap().unwrap();
+    assert_eq!(flushed.chunks.len(), 1500);
+    assert!(soon.check().is_err(), "it was over long before");
+    assert_eq!(needles.synced.lock().len(), 1500);
+}

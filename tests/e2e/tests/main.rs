@@ -27,6 +27,7 @@ mod memory;
 mod names_that_move;
 mod operations;
 mod options;
+mod permissions;
 mod protected;
 mod read_only;
 mod reference;

@@ -90,7 +90,9 @@ impl FileSystem for Mount {
         self.close_file(handle);
     }
 
-    fn opendir(&self, _: Request<'_>, node: NodeId, _flags: u32) -> Result<Opened, Errno> {
+    fn opendir(&self, req: Request<'_>, node: NodeId, flags: u32) -> Result<Opened, Errno> {
+        self.core
+            .may_open(&self.core.context(req), req, node, flags)?;
         self.open_directory(node)
     }
 

@@ -134,7 +134,7 @@ impl Mount {
             return Err(Errno::from_raw(E2BIG));
         }
         let ctx = self.core.context(req);
-        self.core.may_set(&ctx, req, node, &SetAttr::default())?;
+        self.core.may_set_xattr(&ctx, req, node, name)?;
         let now = SystemTime::now();
         let change = |entry: &mut pb::Entry| {
             match value {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
-use context::Context;
+use context::{Context, Stopped};
 use seaweed::pb::FileChunk;
 
 use super::Shared;
@@ -71,7 +72,8 @@ impl Shared {
         }
     }
 
-    /// Uploads all that is dirty now, and waits for it.
+    /// Uploads all that is dirty now, and waits for it: beyond the time of `ctx` for as long as chunks are being
+    /// stored, since what is left then would have nowhere to go.
     pub(super) fn upload_all(
         self: &Arc<Self>,
         ctx: &Context<'_>,
@@ -91,14 +93,22 @@ impl Shared {
             blocks: state.blocks.keys().copied().collect(),
             before: state.flown,
         };
+        let stats = &self.writer.stats;
+        let (mut stored, mut moved) = (stats.chunks.get(), Instant::now());
         while !waiting.is_over(self, &mut state, durable) {
             if let Some(failure) = state.failure.clone() {
                 state.error = None;
                 return Err(failure);
             }
-            ctx.check()?;
+            match ctx.check() {
+                Err(Stopped::TimedOut) if moved.elapsed() < self.writer.config.patience => {}
+                checked => checked?,
+            }
             self.writer.upload.hurry();
             self.landed.wait_for(&mut state, LOOK);
+            if std::mem::replace(&mut stored, stats.chunks.get()) != stored {
+                moved = Instant::now();
+            }
         }
         match state.failure.clone() {
             Some(failure) => {
