@@ -34,14 +34,12 @@ exercise() {
 reference() { RIPTIDE_REFERENCE_CASES=${CASES:-1000} e2e reference:: --test-threads=2; }
 
 applications() {
-    local missing=()
-    for tool in git cargo rsync tar fio stress-ng dbench initdb; do
-        command -v "$tool" >/dev/null || missing+=("$tool")
-    done
-    if [[ ${#missing[@]} -gt 0 ]]; then
-        printf 'conformance: not installed: %s (Debian: git rsync tar fio stress-ng dbench postgresql)\n' "${missing[*]}" >&2
-        return 1
-    fi
+    scripts/setup.sh --applications
+    # Where Debian has PostgreSQL's programs.
+    local postgresql
+    postgresql=$(compgen -G '/usr/lib/postgresql/*/bin' | tail -n 1 || true)
+    PATH=$PATH${postgresql:+:$postgresql}
+    export PATH
     RIPTIDE_APPLICATIONS=full e2e applications:: --include-ignored --test-threads=1
 }
 

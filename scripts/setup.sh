@@ -2,7 +2,8 @@
 # Installs what building and testing Riptide needs and is not there yet: system
 # packages by apt, and into .tools, which git ignores, the SeaweedFS binary and the POSIX test
 # suite. With `--tests` also an older SeaweedFS, which only one test needs; with `--counts` valgrind
-# and nothing else, for `make bench-check`.
+# and nothing else, for `make bench-check`; with `--applications` the programs that `make conformance`
+# runs, and nothing else.
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,6 +44,15 @@ missing_packages() {
         has python3 || echo python3
         python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     fi
+}
+
+# The packages of programs that run on a mount.
+missing_applications() {
+    local tool
+    for tool in git rsync tar fio stress-ng dbench; do
+        has "$tool" || echo "$tool"
+    done
+    has initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
 }
 
 install_packages() {
@@ -111,6 +121,11 @@ check_machine() {
 
 if [[ ${1:-} == --counts ]]; then
     has valgrind || install_packages valgrind
+    exit
+fi
+if [[ ${1:-} == --applications ]]; then
+    mapfile -t packages < <(missing_applications)
+    install_packages "${packages[@]}"
     exit
 fi
 mapfile -t packages < <(missing_packages)
