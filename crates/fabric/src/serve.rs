@@ -1,9 +1,9 @@
 //! What a fabric server serves from, and hands writes to: the contract with whoever holds the needles.
 //!
 //! The server half of the fabric knows frames, permits and carriers; it does not know volume
-//! files. A [`Shelf`] finds needles, a [`Held`] needle gives bytes. Both are called from the
-//! server's worker threads and may block on a disk for a moment. A [`Courier`] hands needles to volume
-//! servers; it has threads of its own to block on.
+//! files. A [`Shelf`] finds needles, a [`Held`] needle gives bytes. Worker threads, which all lanes share,
+//! ask of both only what needs no disk; what does is asked from disk threads. A [`Courier`] hands needles to
+//! volume servers; it has threads of its own to block on.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -23,8 +23,14 @@ pub trait Shelf: Send + Sync + 'static {
     /// [`Miss`] says why there is nothing to serve; the client goes another way.
     fn find(&self, needle: FileId) -> Result<Self::Needle, Miss>;
 
+    /// Like [`find`](Self::find), but gives `None` where it would have to wait for a disk, or for who waits
+    /// for one. Who never waits need not implement it.
+    fn try_find(&self, needle: FileId) -> Option<Result<Self::Needle, Miss>> {
+        Some(self.find(needle))
+    }
+
     /// Lends the files of `volume` to a client that may read them anyway, unless those that it holds are
-    /// the ones. Who lends nothing need not implement it.
+    /// the ones. May wait for a disk. Who lends nothing need not implement it.
     ///
     /// # Errors
     /// [`Miss`] says why there is nothing to lend.

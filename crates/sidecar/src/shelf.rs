@@ -84,10 +84,13 @@ impl Shelf for VolumeShelf {
     type Needle = VolumeNeedle;
 
     fn find(&self, id: FileId) -> Result<VolumeNeedle, Miss> {
-        let needle = self.0.find(id).map_err(|miss| in_other_words(id, miss))?;
-        match needle.is_chunk_manifest() {
-            true => Err(Miss::Declined),
-            false => Ok(VolumeNeedle(needle)),
+        told(id, self.0.find(id))
+    }
+
+    fn try_find(&self, id: FileId) -> Option<Result<VolumeNeedle, Miss>> {
+        match self.0.try_find(id) {
+            Err(volume::Miss::WouldWait) => None,
+            found => Some(told(id, found)),
         }
     }
 
@@ -220,6 +223,14 @@ fn lending_in_other_words(volume: u32, miss: volume::Miss) -> Miss {
             Miss::Failed
         }
         _ => Miss::Declined,
+    }
+}
+
+fn told(id: FileId, found: Result<Needle, volume::Miss>) -> Result<VolumeNeedle, Miss> {
+    let needle = found.map_err(|miss| in_other_words(id, miss))?;
+    match needle.is_chunk_manifest() {
+        true => Err(Miss::Declined),
+        false => Ok(VolumeNeedle(needle)),
     }
 }
 

@@ -25,6 +25,7 @@ pub fn serve<S: Shelf, O: Output>(
     mut done: impl FnMut(&Answer),
 ) -> Result<(), Torn<O::Broken>> {
     let mut exchange = Exchange::begin(shelf, items.to_vec());
+    exchange.look_up(shelf);
     while exchange.proceed(out, &mut before_last, &mut done)? != Progress::Done {}
     Ok(())
 }
@@ -33,7 +34,10 @@ pub fn serve<S: Shelf, O: Output>(
 #[derive(Debug)]
 pub struct Exchange<N> {
     items: Vec<Item>,
-    found: Vec<Result<N, Miss>>,
+    /// `None` where the look-up has to wait for a disk.
+    found: Vec<Option<Result<N, Miss>>>,
+    /// All were looked up, and the disk was told of what comes later.
+    is_looked_up: bool,
     /// The item that is next.
     at: usize,
     /// What of it is still to be done.
@@ -86,28 +90,44 @@ pub enum Progress {
 }
 
 impl<N: Held> Exchange<N> {
-    /// Looks up all items, so that the disk can fetch what comes later meanwhile.
+    /// Looks up what can be without waiting for a disk.
     pub fn begin<S: Shelf<Needle = N>>(shelf: &S, items: Vec<Item>) -> Self {
-        let found: Vec<_> = items.iter().map(|item| shelf.find(item.needle)).collect();
-        if items.len() > 1 {
-            for (item, needle) in items.iter().zip(&found) {
-                if let Ok(needle) = needle {
-                    fetch_ahead(item, needle);
-                }
-            }
-        }
+        let found = items.iter().map(|item| shelf.try_find(item.needle));
         Self {
+            found: found.collect(),
             items,
-            found,
+            is_looked_up: false,
             at: 0,
             rest: None,
         }
     }
 
-    /// Bytes that are still to be delivered, at most.
+    /// Looks up the others, and has the disk fetch what comes later meanwhile. To be called by a thread
+    /// that may wait, before it goes on. Gives whether there were others.
+    pub fn look_up<S: Shelf<Needle = N>>(&mut self, shelf: &S) -> bool {
+        if std::mem::replace(&mut self.is_looked_up, true) {
+            return false;
+        }
+        let mut were_others = false;
+        let rest = self.items.iter().zip(&mut self.found).skip(self.at);
+        for (item, found) in rest {
+            let found = found.get_or_insert_with(|| {
+                were_others = true;
+                shelf.find(item.needle)
+            });
+            if let Ok(needle) = found
+                && self.items.len() > 1
+            {
+                fetch_ahead(item, needle);
+            }
+        }
+        were_others
+    }
+
+    /// Bytes that are still to be delivered, at most, of what was found.
     pub fn len(&self) -> u64 {
         let open = self.items.iter().zip(&self.found).skip(self.at);
-        let found = open.filter_map(|(item, needle)| Some((item, needle.as_ref().ok()?)));
+        let found = open.filter_map(|(item, needle)| Some((item, needle.as_ref()?.as_ref().ok()?)));
         found
             .map(|(item, needle)| needle.stored_len().min(item.extent.room().into()))
             .sum()
@@ -156,6 +176,9 @@ impl<N: Held> Exchange<N> {
             if out.wants_pause() {
                 return Ok(Progress::Paused);
             }
+            let Some(found) = found else {
+                return Ok(Progress::Disk);
+            };
             let delivered = match (self.rest.take(), found) {
                 (Some(Rest::Inline(answer, rest)), _) => Delivered::Answered(answer, rest),
                 (Some(Rest::Placing(placing)), Ok(needle)) => {

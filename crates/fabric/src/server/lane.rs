@@ -22,7 +22,7 @@ use super::regions::Mapped;
 use super::session::{Effect, End, Session};
 use super::shared::Shared;
 use crate::serve::Shelf;
-use crate::wire::{self, Frame, Message, Next};
+use crate::wire::{self, Borrow, Frame, Message, Next};
 
 pub(super) use link::Link;
 use receive::Received;
@@ -50,6 +50,8 @@ pub(super) struct Lane<S: Shelf> {
     regions: Vec<Arc<Mapped>>,
     serving: Option<Serving<S>>,
     storing: Option<Storing>,
+    /// A wish to borrow that is not answered, and its id.
+    borrowing: Option<(u64, Borrow)>,
     watched: EventFlags,
     /// All is said, and must only be sent before it is closed.
     is_leaving: bool,
@@ -87,6 +89,7 @@ impl<S: Shelf> Lane<S> {
             regions: Vec::new(),
             serving: None,
             storing: None,
+            borrowing: None,
             watched: EventFlags::empty(),
             is_leaving: false,
         }
@@ -191,6 +194,12 @@ impl<S: Shelf> Lane<S> {
                     Stored::Over => return Ok(Step::Over),
                 }
             }
+            if self.borrowing.is_some() {
+                match self.lend(shared, bench)? {
+                    true => continue,
+                    false => return Ok(Step::Disk),
+                }
+            }
             if frames >= FRAMES {
                 return self.step_back(connection, shared);
             }
@@ -275,7 +284,7 @@ impl<S: Shelf> Lane<S> {
                 Ok(Step::Rest)
             }
             Effect::Lend { id, borrow } => {
-                self.lend(id, &borrow, shared, bench)?;
+                self.borrowing = Some((id, borrow));
                 Ok(Step::Rest)
             }
             Effect::Close(frame, end) => {

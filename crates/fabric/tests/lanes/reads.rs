@@ -232,6 +232,45 @@ fn what_is_not_cached_comes_from_the_disk_threads_and_holds_up_nobody() {
 }
 
 #[test]
+fn a_disk_that_hangs_at_a_look_up_holds_up_nobody() {
+    let served = Served::with(|config| {
+        config.workers = 2;
+        config.disk_threads = 2;
+    });
+    let client = Client::new();
+    for key in 0..4 {
+        served.shelf.put(id(4, key), bytes(MIB, key), false);
+    }
+    for carrier in CARRIERS {
+        let mut slow: Vec<_> = (0..2).map(|_| served.lane(&client, carrier)).collect();
+        let mut other = served.lane(&client, carrier);
+        let before = served.shelf.reads();
+        let mut held = Vec::new();
+        // As many as there are workers; of the second one a part is cached.
+        for (key, lane) in slow.iter_mut().enumerate() {
+            served.shelf.bury(id(4, key as u64));
+            let cached = (key == 1).then_some((id(4, 3), whole(MIB)));
+            let mut wanted: Vec<_> = cached.into_iter().collect();
+            wanted.push((id(4, key as u64), whole(MIB)));
+            let mut reading = crate::support::Reading::new(&client.arena, &wanted);
+            reading.start(7, &mut **lane).unwrap();
+            held.push(reading);
+        }
+        // What was cached needs a read as well.
+        assert!(eventually(|| served.shelf.reads() >= before + 3));
+        let quick = read(&mut *other, &client.arena, &[(id(4, 2), whole(MIB))]);
+        assert!(quick.slots[0].verified() == Ok(&bytes(MIB, 2)), "{carrier}");
+        served.shelf.unstick();
+        for (key, (reading, lane)) in held.iter_mut().zip(&mut slow).enumerate() {
+            reading.finish(&mut **lane).unwrap();
+            let last = reading.slots.last().unwrap();
+            assert!(last.verified() == Ok(&bytes(MIB, key as u64)), "{carrier}");
+        }
+    }
+    assert!(served.server().stats().disk.get() >= 4);
+}
+
+#[test]
 fn tls_carries_the_same() {
     let (server, trusting) = tls();
     let served = Served::with(|config| config.tls = Some(server));

@@ -31,6 +31,8 @@ pub(crate) struct Disk {
     /// Needles that are not cached, and those of which reads wait as if the disk were held.
     cold: Mutex<HashSet<FileId>>,
     stuck: Mutex<HashSet<FileId>>,
+    /// Needles that are not even found without the disk.
+    buried: Mutex<HashSet<FileId>>,
     freed: Condvar,
     /// Reads that were started.
     pub(crate) reads: AtomicUsize,
@@ -126,6 +128,12 @@ impl Memory {
         self.disk.stuck.lock().unwrap().insert(id);
     }
 
+    /// From now on looking this needle up waits for a disk that does not come to an end, until it is unstuck.
+    pub(crate) fn bury(&self, id: FileId) {
+        self.disk.buried.lock().unwrap().insert(id);
+        self.disk.stuck.lock().unwrap().insert(id);
+    }
+
     /// The disk works again.
     pub(crate) fn unstick(&self) {
         let held = self.disk.held.lock().unwrap();
@@ -153,7 +161,15 @@ impl Memory {
 impl Shelf for Memory {
     type Needle = OnShelf;
 
+    fn try_find(&self, needle: FileId) -> Option<Result<OnShelf, Miss>> {
+        let is_buried = self.disk.buried.lock().unwrap().contains(&needle);
+        (!is_buried).then(|| self.find(needle))
+    }
+
     fn find(&self, needle: FileId) -> Result<OnShelf, Miss> {
+        if self.disk.buried.lock().unwrap().contains(&needle) {
+            self.disk.wait_for(needle);
+        }
         match needle.volume {
             404 => Err(Miss::NotHere),
             405 => Err(Miss::Declined),
@@ -185,13 +201,19 @@ impl Shelf for Memory {
     }
 }
 
+impl Disk {
+    fn wait_for(&self, id: FileId) {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let mut held = self.held.lock().unwrap();
+        while *held || self.stuck.lock().unwrap().contains(&id) {
+            held = self.freed.wait(held).unwrap();
+        }
+    }
+}
+
 impl Needle {
     fn fetch(&self) -> Result<(), ReadFault> {
-        self.disk.reads.fetch_add(1, Ordering::SeqCst);
-        let mut held = self.disk.held.lock().unwrap();
-        while *held || self.disk.stuck.lock().unwrap().contains(&self.id) {
-            held = self.disk.freed.wait(held).unwrap();
-        }
+        self.disk.wait_for(self.id);
         match self.disk.is_broken.load(Ordering::SeqCst) {
             true => Err(ReadFault::Failed),
             false => Ok(()),

@@ -4,6 +4,8 @@
 //! that gives nothing new: on the unix socket the kernel tells as whom the client has connected (`SO_PEERCRED`,
 //! unix(7)), and root and the user of this process could open the files themselves. The lane is open, so that in a
 //! protected cluster the client has proved that it holds the read key as well.
+//!
+//! Files are looked at before they are lent, so a disk thread does it.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,19 +17,21 @@ use super::{Fault, Lane, Link};
 use crate::serve::{Loan, Miss, Shelf};
 use crate::server::outlet::Bench;
 use crate::server::shared::Shared;
-use crate::wire::{self, Borrow, Lent, Message};
+use crate::wire::{self, Lent, Message};
 
 impl<S: Shelf> Lane<S> {
-    /// Answers a wish to borrow.
-    pub(super) fn lend(
-        &mut self,
-        id: u64,
-        borrow: &Borrow,
-        shared: &Shared<S>,
-        bench: &mut Bench,
-    ) -> Result<(), Fault> {
+    /// Answers the wish to borrow, unless that has to wait for a disk. Gives whether it did.
+    pub(super) fn lend(&mut self, shared: &Shared<S>, bench: &mut Bench) -> Result<bool, Fault> {
+        let Some((id, borrow)) = self.borrowing.take() else {
+            return Ok(true);
+        };
         let loan = match self.may_borrow(shared) {
-            true => shared.shelf.lend(borrow.volume, borrow.held).map_err(lent),
+            true if bench.may_wait() => shared.shelf.lend(borrow.volume, borrow.held).map_err(lent),
+            true if shared.disk.is_full() => Err(Lent::Failed),
+            true => {
+                self.borrowing = Some((id, borrow));
+                return Ok(false);
+            }
             false => Err(Lent::Refused),
         };
         let (lent, files) = match loan {
@@ -45,7 +49,7 @@ impl<S: Shelf> Lane<S> {
             None => self.link.send(&bench.staging)?,
         }
         bench.staging.clear();
-        Ok(())
+        Ok(true)
     }
 
     fn may_borrow(&self, shared: &Shared<S>) -> bool {

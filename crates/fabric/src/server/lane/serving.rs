@@ -72,11 +72,7 @@ impl<S: Shelf> Lane<S> {
             Link::Socket { .. } => true,
             Link::Rdma(link) => link.begin(placed, PIECE, &shared.slabs),
         };
-        if !is_served {
-            return self.turn_away(shared, bench);
-        }
-        // One alone is always served, however large.
-        if before > 0 && before.saturating_add(bytes) > shared.config.busy_bytes {
+        if !is_served || is_too_much(before, bytes, shared) {
             self.turn_away(shared, bench)?;
         }
         Ok(())
@@ -88,6 +84,17 @@ impl<S: Shelf> Lane<S> {
         shared: &Shared<S>,
         bench: &mut Bench,
     ) -> Result<Progress, Fault> {
+        let Some(serving) = &mut self.serving else {
+            return Ok(Progress::Done);
+        };
+        if bench.may_wait() && serving.exchange.look_up(&*shared.shelf) {
+            serving.discharge(shared);
+            let (before, bytes) = serving.charge(shared);
+            if serving.exchange.is_between_items() && is_too_much(before, bytes, shared) {
+                self.turn_away(shared, bench)?;
+                return Ok(Progress::Done);
+            }
+        }
         let Some(serving) = &mut self.serving else {
             return Ok(Progress::Done);
         };
@@ -183,6 +190,11 @@ impl<S: Shelf> Lane<S> {
             shared.stats.time.record(serving.since.elapsed());
         }
     }
+}
+
+/// One alone is always served, however large.
+fn is_too_much<S: Shelf>(before: u64, bytes: u64, shared: &Shared<S>) -> bool {
+    before > 0 && before.saturating_add(bytes) > shared.config.busy_bytes
 }
 
 fn torn(torn: Torn<io::Error>) -> Fault {
