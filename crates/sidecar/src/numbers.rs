@@ -56,13 +56,12 @@ pub(crate) fn registry<S: Stock>(config: &Config, sources: Sources<S>) -> Regist
 fn summary(http: &Counters, lanes: Option<&ServerStats>, enabled: bool) -> Summary {
     let http_time = http.time.snapshot();
     let fabric_reads = lanes.map_or(0, |lanes| lanes.answers(Status::Done));
-    let fabric_bytes = lanes.map_or(0, |lanes| lanes.shm.bytes.get() + lanes.tcp.bytes.get());
     let fabric_time = lanes.map(|lanes| lanes.time.snapshot());
     let (timed, spent) = fabric_time.map_or((0, 0), |time| (time.count(), time.sum_ns()));
     let total = http.reads.get() + fabric_reads;
-    let written = |of: fn(&CarrierStats) -> u64| {
+    let carried = |of: fn(&CarrierStats) -> u64| {
         let each = lanes.map(|lanes| [&lanes.shm, &lanes.tcp, &lanes.rdma]);
-        each.into_iter().flatten().map(of).sum()
+        each.into_iter().flatten().map(of).sum::<u64>()
     };
     Summary {
         enabled,
@@ -72,9 +71,9 @@ fn summary(http: &Counters, lanes: Option<&ServerStats>, enabled: bool) -> Summa
         short_circuit_reads: 0,
         http_fallbacks: 0,
         rdma_ratio_pct: 100.0 * fabric_reads as f64 / total.max(1) as f64,
-        total_bytes_read: http.bytes.get() + fabric_bytes,
-        rdma_writes: written(|of| of.writes.get()),
-        rdma_bytes_written: written(|of| of.written.get()),
+        total_bytes_read: http.bytes.get() + carried(|of| of.bytes.get()),
+        rdma_writes: carried(|of| of.writes.get()),
+        rdma_bytes_written: carried(|of| of.written.get()),
         // It is the mounts that fall back.
         write_fallbacks: 0,
         avg_latency_ns: (http_time.sum_ns() + spent) / (http_time.count() + timed).max(1),
@@ -109,5 +108,22 @@ impl Export for MemoryNumbers {
         to.gauge("sidecar_memory_bytes", help, &[], lent);
         let help = "Most of them, by -memory-limit.";
         to.gauge("sidecar_memory_limit_bytes", help, &[], limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_count_by_whatever_way_they_went() {
+        let (http, lanes) = (Counters::default(), ServerStats::default());
+        http.bytes.add(1);
+        lanes.shm.bytes.add(20);
+        lanes.tcp.bytes.add(300);
+        lanes.rdma.bytes.add(4000);
+        let both = summary(&http, Some(&lanes), true);
+        assert_eq!(both.total_bytes_read, 4321);
+        assert_eq!(summary(&http, None, true).total_bytes_read, 1);
     }
 }
