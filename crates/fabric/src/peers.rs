@@ -6,6 +6,7 @@
 //! is disappointed calls [`Peers::look_again`], and the finder, who waits for
 //! [`Peers::asked`], looks at once.
 
+mod ahead;
 mod lanes;
 
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ use parking_lot::Mutex;
 use crate::Location;
 use crate::announce::Announcement;
 use crate::client::{self, Candidate, Nearness, Policy};
+use ahead::Ahead;
+pub(crate) use ahead::Turn;
 use lanes::Lanes;
 
 /// All sidecars known at a time.
@@ -63,6 +66,8 @@ pub struct Peer {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) lanes: Lanes,
+    /// A lane that nobody waits for.
+    pub(crate) ahead: Ahead,
     /// Why no lane could be opened lately, to say so once.
     trouble: Mutex<Option<String>>,
 }

@@ -24,7 +24,8 @@ mod wanted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ::stats::{Export, Exporter};
 use context::Context;
@@ -34,7 +35,7 @@ use crate::carrier::{Dial, DialError};
 use crate::client::{Policy, Reason};
 use crate::lane::{Broken, Lane};
 use crate::memory::{Arena, ArenaStats};
-use crate::peers::{Peer, Peers};
+use crate::peers::{Peer, Peers, Turn};
 use crate::wire::{Answer, MAX_READ, Status};
 use crate::{Destination, Locate, LocateError, Stored, UpTo, Way, Whole};
 pub(crate) use drive::timespec;
@@ -111,6 +112,11 @@ impl FabricRoute {
         self.policy.config().timeout
     }
 
+    /// When a read that begins now has to be over, with all its parts and lanes that are opened for it.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout()
+    }
+
     /// The sidecars it knows.
     pub fn peers(&self) -> &Arc<Peers> {
         &self.peers
@@ -129,16 +135,17 @@ impl FabricRoute {
         dst: &mut [u8],
     ) -> Result<(), Missed> {
         let mut offset = offset;
+        let deadline = self.deadline();
         for part in dst.chunks_mut(PART) {
             let len = part.len() as u64;
             let mut wanted = Wanted::Range { offset, dst: part };
-            match self.ask(ctx, needle, &mut wanted)? {
+            match self.ask(ctx, needle, &mut wanted, deadline)? {
                 Told::Delivered(..) => {}
                 Told::Otherwise(answer) if answer.status == Status::Gzip => {
                     let Wanted::Range { dst, .. } = wanted else {
                         return Err(Missed::PastEnd);
                     };
-                    self.cut(ctx, needle, offset, dst, &answer)?;
+                    self.cut(ctx, needle, (offset, dst), &answer, deadline)?;
                 }
                 Told::Otherwise(answer) => return Err(otherwise(&answer)),
             }
@@ -159,10 +166,11 @@ impl FabricRoute {
         form: Stored,
         to: &mut dyn Destination,
     ) -> Result<Whole, Missed> {
+        let deadline = self.deadline();
         let likely = to.likely().map(|len| len.clamp(1, MAX_READ) as u32);
         let room = likely.unwrap_or(GUESS);
         let mut wanted = Wanted::Whole { form, room, to };
-        let answer = match self.ask(ctx, needle, &mut wanted)? {
+        let answer = match self.ask(ctx, needle, &mut wanted, deadline)? {
             Told::Delivered(len, carrier) => return Ok(landed(len, carrier)),
             Told::Otherwise(answer) if answer.status == Status::TooLarge => answer,
             Told::Otherwise(answer) => return Err(otherwise(&answer)),
@@ -178,7 +186,7 @@ impl FabricRoute {
         if let Wanted::Whole { room: asked, .. } = &mut wanted {
             *asked = room;
         }
-        match self.ask(ctx, needle, &mut wanted)? {
+        match self.ask(ctx, needle, &mut wanted, deadline)? {
             Told::Delivered(len, carrier) => Ok(landed(len, carrier)),
             Told::Otherwise(answer) => Err(otherwise(&answer)),
         }
@@ -211,9 +219,9 @@ impl FabricRoute {
         &self,
         ctx: &Context<'_>,
         needle: FileId,
-        offset: u64,
-        dst: &mut [u8],
+        (offset, dst): (u64, &mut [u8]),
         answer: &Answer,
+        deadline: Instant,
     ) -> Result<(), Missed> {
         if answer.stored > MAX_CUT {
             return Err(Missed::TooLarge);
@@ -224,7 +232,7 @@ impl FabricRoute {
             room: answer.stored.max(1) as u32, // at most MAX_CUT
             to: &mut all,
         };
-        match self.ask(ctx, needle, &mut wanted)? {
+        match self.ask(ctx, needle, &mut wanted, deadline)? {
             Told::Delivered(..) => {}
             Told::Otherwise(answer) => return Err(otherwise(&answer)),
         }
@@ -239,12 +247,13 @@ impl FabricRoute {
         ctx: &Context<'_>,
         needle: FileId,
         wanted: &mut Wanted<'_>,
+        deadline: Instant,
     ) -> Result<Told, Missed> {
         let peers = self.candidates(ctx, needle.volume)?;
         if peers.is_empty() {
             return Err(Missed::Fallback(Reason::NoSidecar));
         }
-        Drive::new(self, ctx, needle, wanted, peers).run()
+        Drive::new(self, ctx, needle, wanted, peers, deadline).run()
     }
 
     /// The sidecars that may have `volume`.
@@ -264,19 +273,30 @@ impl FabricRoute {
     }
 
     fn open(&self, ctx: &Context<'_>, peer: &Peer) -> Result<Box<dyn Lane>, DialError> {
-        match self.dial.dial(ctx, &peer.announced.fabric) {
-            Ok(lane) => {
-                self.stats.opened.inc();
-                peer.forget_trouble();
-                Ok(lane)
-            }
-            Err(error) => {
-                if !matches!(error, DialError::Stopped(_)) {
-                    peer.tell_trouble(error.to_string());
-                }
-                Err(error)
-            }
+        open(&*self.dial, &self.stats, ctx, peer)
+    }
+
+    /// Has a lane to `peer` opened that is kept, by a thread of its own. Gives whether there may be one soon.
+    fn open_ahead(&self, peer: &Arc<Peer>) -> bool {
+        match peer.kept.ahead.ask(Instant::now()) {
+            Turn::Soon => return true,
+            Turn::No => return false,
+            Turn::Open => {}
         }
+        let (dial, stats) = (Arc::clone(&self.dial), Arc::clone(&self.stats));
+        let (to, timeout) = (Arc::clone(peer), self.timeout());
+        let open = move || {
+            let opened = open(&*dial, &stats, &Context::background(timeout), &to);
+            let is_open = opened.map(|lane| to.kept.lanes.keep(lane)).is_ok();
+            to.kept.ahead.over(is_open);
+        };
+        let spawned = thread::Builder::new()
+            .name("fabric-dial".into())
+            .spawn(open);
+        if spawned.is_err() {
+            peer.kept.ahead.over(false);
+        }
+        spawned.is_ok()
     }
 
     /// A lane to `peer`, kept, if it takes writes, or new.
@@ -363,6 +383,27 @@ impl std::fmt::Debug for FabricRoute {
         f.debug_struct("FabricRoute")
             .field("peers", &self.peers)
             .finish_non_exhaustive()
+    }
+}
+
+fn open(
+    dial: &dyn Dial,
+    stats: &FabricStats,
+    ctx: &Context<'_>,
+    peer: &Peer,
+) -> Result<Box<dyn Lane>, DialError> {
+    match dial.dial(ctx, &peer.announced.fabric) {
+        Ok(lane) => {
+            stats.opened.inc();
+            peer.forget_trouble();
+            Ok(lane)
+        }
+        Err(error) => {
+            if !matches!(error, DialError::Stopped(_)) {
+                peer.tell_trouble(error.to_string());
+            }
+            Err(error)
+        }
     }
 }
 

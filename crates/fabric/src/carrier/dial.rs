@@ -169,9 +169,20 @@ impl Dial for Dialer {
         if to.version != VERSION {
             return Err(DialError::Version(to.version));
         }
-        let watch = Watch {
-            ctx: *ctx,
-            patience: self.config.patience,
+        let rails = self.rails.order(&to.rdma, Instant::now());
+        let unix = to.unix.as_ref().filter(|_| self.is_here(to));
+        let mut ways = usize::from(unix.is_some()) + rails.len() + usize::from(to.tcp.is_some());
+        // One that keeps silent leaves time for the next.
+        let mut watch = || {
+            ways -= 1;
+            let patience = match ways {
+                0 => self.config.patience,
+                _ => self.config.patience.min(ctx.remaining() / 2),
+            };
+            Watch {
+                ctx: *ctx,
+                patience,
+            }
         };
         let mut attempts = Vec::new();
         // Keeps the reason of a failure; ends the search with a lane, or when time is over.
@@ -189,19 +200,18 @@ impl Dial for Dialer {
                 }
             },
         };
-        if self.is_here(to)
-            && let Some(path) = &to.unix
-            && let Some(end) = tried("shm", path, self.shm(path, &watch))
+        if let Some(path) = unix
+            && let Some(end) = tried("shm", path, self.shm(path, &watch()))
         {
             return end;
         }
-        for rail in self.rails.order(&to.rdma, Instant::now()) {
-            if let Some(end) = tried("rdma", rail, self.rdma(rail, &watch)) {
+        for rail in rails {
+            if let Some(end) = tried("rdma", rail, self.rdma(rail, &watch())) {
                 return end;
             }
         }
         if let Some(address) = &to.tcp
-            && let Some(end) = tried("tcp", address, self.tcp(address, to.tls, &watch))
+            && let Some(end) = tried("tcp", address, self.tcp(address, to.tls, &watch()))
         {
             return end;
         }

@@ -4,7 +4,8 @@
 //! loop {
 //!     match call.next(now) {
 //!         Step::Start { attempt, candidate } => take a lane to it and send the read;
-//!                                               if that fails: call.broken(attempt, reason, now)
+//!                                               if that fails: call.broken(attempt, reason, now);
+//!                                               if it would hold up another: call.unready(attempt, again)
 //!         Step::Wait { until }               => poll the lanes; tell call.answered, call.broken
 //!         Step::Abandon { attempt }          => close its lane, quarantine its landing
 //!         Step::Finish(verdict)              => done; no attempt is running any more
@@ -15,7 +16,7 @@
 //! The candidates are asked in the order of the balance module, each at most once. One that
 //! fails, or has not got the volume, is followed by the next. When the first takes longer than most
 //! reads of this size do, a second one is asked for the same ([`HedgeConfig`](super::HedgeConfig))
-//! and whichever answers first wins. An attempt that keeps silent for half of the timeout makes way
+//! and whichever answers first wins; opening a lane for it must not keep the driver from the first. An attempt that keeps silent for half of the timeout makes way
 //! for the next candidate if there is one, a probe already for a quarter.
 //!
 //! What each outcome means:
@@ -114,6 +115,8 @@ pub enum Verdict {
 #[derive(Debug)]
 struct Attempt {
     number: u32,
+    /// Index into the candidates.
+    candidate: usize,
     pass: Pass,
     /// When it makes way for the next.
     until: Instant,
@@ -265,6 +268,33 @@ impl Call {
         }
     }
 
+    /// The same, to be over by `deadline`, if that is sooner: the call is part of a longer read.
+    #[must_use]
+    pub fn by(mut self, deadline: Instant) -> Self {
+        self.deadline = self.deadline.min(deadline);
+        self
+    }
+
+    /// When an attempt makes way; opening its lane counts.
+    pub fn patience(&self, attempt: u32) -> Instant {
+        let running = self.running.iter().find(|one| one.number == attempt);
+        running.map_or(self.deadline, |running| running.until)
+    }
+
+    /// A second attempt could not be begun without holding up the first. Nobody is to blame. It may be
+    /// begun at `again`, if there is any use in that.
+    pub fn unready(&mut self, attempt: u32, again: Option<Instant>) {
+        let Some(at) = self.running.iter().position(|one| one.number == attempt) else {
+            return;
+        };
+        let Attempt { candidate, .. } = self.running.remove(at);
+        self.policy.refund();
+        self.order.insert(0, candidate);
+        if self.verdict.is_none() {
+            self.hedge_at = again;
+        }
+    }
+
     /// Whether nobody waits for this attempt any more, so that its answer is of no use.
     pub fn is_running(&self, attempt: u32) -> bool {
         self.running.iter().any(|running| running.number == attempt)
@@ -322,6 +352,7 @@ impl Call {
         self.attempts += 1;
         self.running.push(Attempt {
             number: attempt,
+            candidate,
             pass,
             until: self.deadline.min(now + patience),
             _permit: permit,

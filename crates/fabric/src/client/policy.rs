@@ -76,6 +76,11 @@ impl Policy {
             .try_update(Ordering::Relaxed, Ordering::Relaxed, spent);
         spent.is_ok()
     }
+
+    /// Puts back a hedge that was not made.
+    pub(super) fn refund(&self) {
+        self.hedges.fetch_add(HEDGE, Ordering::Relaxed);
+    }
 }
 
 /// The price of a hedge, where a read earns [`HedgeConfig::percent`](super::HedgeConfig::percent).

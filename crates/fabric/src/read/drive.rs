@@ -10,6 +10,7 @@ use seaweed::FileId;
 use super::attempt::{Attempt, Question, item};
 use super::wanted::Wanted;
 use super::{FabricRoute, Missed};
+use crate::carrier::DialError;
 use crate::client::{Call, Reason, Step, Verdict};
 use crate::lane::Lane;
 use crate::peers::Peer;
@@ -34,16 +35,29 @@ pub(super) struct Drive<'r, 'w, 'd> {
     running: Vec<Attempt>,
     /// Answered, until the call has decided which of them counts.
     answered: Vec<Attempt>,
+    /// All is over by then.
+    deadline: Instant,
+}
+
+/// Why an attempt was not begun.
+enum Unasked {
+    /// The sidecar, or the lane to it.
+    Because(Reason),
+    /// Its time went by while a lane was being opened, as the call sees by the clock.
+    Late,
+    /// There is no lane yet, and another attempt has to be listened to.
+    Unready(Option<Instant>),
 }
 
 impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
-    /// A read from any of `peers`.
+    /// A read from any of `peers`, to be over by `deadline`.
     pub(super) fn new(
         route: &'r FabricRoute,
         ctx: &Context<'r>,
         needle: FileId,
         wanted: &'w mut Wanted<'d>,
         peers: Vec<Arc<Peer>>,
+        deadline: Instant,
     ) -> Self {
         Self {
             route,
@@ -53,6 +67,7 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
             peers,
             running: Vec::new(),
             answered: Vec::new(),
+            deadline,
         }
     }
 
@@ -62,12 +77,17 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
         let candidates = self.peers.iter().map(|peer| peer.candidate()).collect();
         let bytes = u64::from(self.wanted.extent().room());
         let policy = Arc::clone(&self.route.policy);
-        let mut call = Call::new(policy, candidates, self.needle.volume, bytes, began);
+        let call = Call::new(policy, candidates, self.needle.volume, bytes, began);
+        let mut call = call.by(self.deadline);
         loop {
             match call.next(Instant::now()) {
                 Step::Start { attempt, candidate } => {
-                    if let Err(reason) = self.start(attempt, candidate)? {
-                        call.broken(attempt, reason, Instant::now());
+                    match self.start(attempt, candidate, call.patience(attempt))? {
+                        Ok(()) | Err(Unasked::Late) => {}
+                        Err(Unasked::Because(reason)) => {
+                            call.broken(attempt, reason, Instant::now());
+                        }
+                        Err(Unasked::Unready(again)) => call.unready(attempt, again),
                     }
                 }
                 Step::Wait { until } => {
@@ -76,34 +96,43 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
                 }
                 Step::Abandon { attempt } => {
                     // Dropping it closes the lane, and quarantines what it had offered.
+                    let before = self.running.len();
                     self.running.retain(|running| running.number != attempt);
-                    self.route.stats.abandoned.inc();
+                    if self.running.len() < before {
+                        self.route.stats.abandoned.inc();
+                    }
                 }
                 Step::Finish(verdict) => return self.finish(verdict, began),
             }
         }
     }
 
-    fn start(&mut self, number: u32, candidate: usize) -> Result<Result<(), Reason>, Missed> {
+    fn start(
+        &mut self,
+        number: u32,
+        candidate: usize,
+        until: Instant,
+    ) -> Result<Result<(), Unasked>, Missed> {
         let peer = Arc::clone(&self.peers[candidate]);
         let is_hedge = !self.running.is_empty();
+        let lane = match self.lane(&peer, is_hedge, until)? {
+            Ok(lane) => lane,
+            Err(why) => return Ok(Err(why)),
+        };
         if is_hedge {
             self.route.stats.hedges.inc();
         }
-        let lane = match self.lane(&peer)? {
-            Ok(lane) => lane,
-            Err(reason) => return Ok(Err(reason)),
-        };
+        let declined = Unasked::Because(Reason::Declined);
         if u64::from(self.wanted.extent().room()) > lane.limits().max_read {
             peer.kept.lanes.keep(lane);
-            return Ok(Err(Reason::Declined));
+            return Ok(Err(declined));
         }
         let room = u64::from(self.wanted.extent().room());
         let block = Attempt::block(&*lane, self.route.arena.as_ref(), room);
         if block.is_none() && room > lane.most_inline() {
             // All memory is taken. A way that needs none of it is open.
             peer.kept.lanes.keep(lane);
-            return Ok(Err(Reason::Declined));
+            return Ok(Err(declined));
         }
         let question = Question {
             number,
@@ -115,22 +144,39 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
         };
         match Attempt::start(Arc::clone(&peer), lane, block, question) {
             Ok(attempt) => self.running.push(attempt),
-            Err(broken) => return Ok(Err(self.route.broken(&peer, &broken))),
+            Err(broken) => {
+                let reason = self.route.broken(&peer, &broken);
+                return Ok(Err(Unasked::Because(reason)));
+            }
         }
         Ok(Ok(()))
     }
 
-    /// A lane to `peer`, kept or new.
-    fn lane(&self, peer: &Peer) -> Result<Result<Box<dyn Lane>, Reason>, Missed> {
+    /// A lane to `peer`, kept or new. A hedge takes none that is not there yet: while it is opened nobody
+    /// would hear the answer that the first attempt gets.
+    fn lane(
+        &self,
+        peer: &Arc<Peer>,
+        is_hedge: bool,
+        until: Instant,
+    ) -> Result<Result<Box<dyn Lane>, Unasked>, Missed> {
         if let Some(lane) = peer.kept.lanes.take() {
             return Ok(Ok(lane));
         }
-        let error = match self.route.open(&self.ctx, peer) {
+        if is_hedge {
+            let soon = self.route.open_ahead(peer);
+            let again = soon.then(|| Instant::now() + LOOK);
+            return Ok(Err(Unasked::Unready(again)));
+        }
+        let error = match self.route.open(&up_to(&self.ctx, until), peer) {
             Ok(lane) => return Ok(Ok(lane)),
             Err(error) => error,
         };
         self.ctx.check().map_err(Missed::Stopped)?;
-        Ok(Err(self.route.unopened(&error)))
+        Ok(Err(match error {
+            DialError::Stopped(_) => Unasked::Late,
+            error => Unasked::Because(self.route.unopened(&error)),
+        }))
     }
 
     /// Waits for a lane to have something to say, the caller to give up, or `until`.
@@ -226,6 +272,14 @@ impl<'r, 'w, 'd> Drive<'r, 'w, 'd> {
             Verdict::Fallback(reason) => Err(Missed::Fallback(reason)),
         }
     }
+}
+
+/// How often a hedge looks whether its lane is open: a few round trips.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The same request, to be over by `until`.
+pub(super) fn up_to<'c>(ctx: &Context<'c>, until: Instant) -> Context<'c> {
+    ctx.at_most(until.saturating_duration_since(Instant::now()))
 }
 
 pub(crate) fn timespec(left: Duration) -> Timespec {

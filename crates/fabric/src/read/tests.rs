@@ -206,6 +206,59 @@ fn the_second_sidecar_is_asked_when_the_first_takes_long_and_wins() {
 }
 
 #[test]
+fn opening_a_lane_is_within_the_one_time_that_a_read_has() {
+    let scene = Scene::new(1, true);
+    scene.store(needle(1), &noise(1, 5000));
+    scene.sidecar(0).mood(Mood::Mute);
+    let began = Instant::now();
+    let missed = whole(&scene, needle(1));
+    assert_eq!(missed, Err(Missed::Fallback(Reason::Timeout)));
+    let took = began.elapsed();
+    assert!(took >= scene.route.timeout() && took < 2 * scene.route.timeout());
+    // It is held against the sidecar, whose silence it was.
+    let missed = whole(&scene, needle(1));
+    assert_eq!(missed, Err(Missed::Fallback(Reason::OpenBreaker)));
+    assert_eq!(scene.route.stats().abandoned.get(), 0, "nothing was asked");
+}
+
+#[test]
+fn one_that_opens_no_lane_makes_way_for_the_next() {
+    let scene = Scene::ordered();
+    scene.store(needle(1), &noise(1, 5000));
+    scene.sidecar(0).mood(Mood::Mute);
+    assert!(whole(&scene, needle(1)).unwrap() == noise(1, 5000));
+    assert_eq!([0, 1].map(|at| scene.sidecar(at).dialed()), [1, 1]);
+}
+
+#[test]
+fn all_parts_of_a_read_share_its_time() {
+    let scene = Scene::new(1, false);
+    scene.store(needle(1), &noise(1, 4 * PART));
+    let slow = scene.route.timeout() * 2 / 5;
+    scene.sidecar(0).mood(Mood::Slow(slow));
+    let began = Instant::now();
+    let missed = range(&scene, needle(1), 0, 4 * PART);
+    assert_eq!(missed, Err(Missed::Fallback(Reason::Timeout)));
+    assert!(began.elapsed() < scene.route.timeout() * 3 / 2);
+}
+
+#[test]
+fn the_first_sidecar_is_heard_while_no_lane_to_the_second_can_be_opened() {
+    let scene = Scene::ordered();
+    scene.store(needle(1), &noise(1, 5000));
+    let slow = Duration::from_millis(150);
+    scene.sidecar(0).mood(Mood::Slow(slow));
+    scene.sidecar(1).mood(Mood::Mute);
+    let began = Instant::now();
+    for _ in 0..2 {
+        assert!(whole(&scene, needle(1)).unwrap() == noise(1, 5000));
+    }
+    assert!(began.elapsed() < 3 * slow, "it was heard at once");
+    assert_eq!(scene.sidecar(1).dialed(), 1, "by one thread");
+    assert_eq!(scene.route.stats().hedges.get(), 0);
+}
+
+#[test]
 fn memory_of_a_silent_sidecar_is_not_used_until_it_can_write_no_more() {
     let scene = Scene::new(1, true);
     scene.store(needle(1), &noise(1, 1 << 20));

@@ -11,7 +11,7 @@ use context::Context;
 use rustix::event::{PollFd, PollFlags, poll};
 use seaweed::FileId;
 
-use super::drive::timespec;
+use super::drive::{timespec, up_to};
 use super::wanted::Wanted;
 use super::{FabricRoute, landed};
 use crate::checksum;
@@ -96,12 +96,14 @@ impl FabricRoute {
         let mut running: Option<(u32, Box<dyn Lane>)> = None;
         loop {
             match call.next(Instant::now()) {
-                Step::Start { attempt, .. } => match self.begin(ctx, peer, basket) {
-                    Ok(Some(lane)) => running = Some((attempt, lane)),
-                    // Not the sidecar's fault.
-                    Ok(None) => return,
-                    Err(reason) => call.broken(attempt, reason, Instant::now()),
-                },
+                Step::Start { attempt, .. } => {
+                    match self.begin(&up_to(ctx, call.patience(attempt)), peer, basket) {
+                        Ok(Some(lane)) => running = Some((attempt, lane)),
+                        // Not the sidecar's fault.
+                        Ok(None) => return,
+                        Err(reason) => call.broken(attempt, reason, Instant::now()),
+                    }
+                }
                 Step::Wait { until } => {
                     let Some((attempt, mut lane)) = running.take() else {
                         return;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use fabric::announce::Endpoints;
@@ -369,4 +370,28 @@ fn a_stranger_on_this_host_does_not_get_our_memory() {
         "{error}"
     );
     is_ready.recv().unwrap();
+}
+
+#[test]
+fn a_socket_that_keeps_silent_leaves_time_for_tcp_and_both_have_one_time() {
+    let served = Served::new();
+    let client = Client::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mute.sock");
+    // Nobody accepts: the kernel takes connections all the same, as for a process that is stopped.
+    let _mute = UnixListener::bind(&path).unwrap();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut endpoints = served.endpoints.clone();
+    endpoints.unix = Some(path.to_str().unwrap().to_owned());
+    let within = Duration::from_millis(400);
+    let lane = client.dial_within(within, &endpoints).unwrap();
+    assert_eq!(lane.carrier(), "tcp");
+    endpoints.tcp = Some(mute.local_addr().unwrap().to_string());
+    let began = Instant::now();
+    let stopped = client
+        .dial_within(within, &endpoints)
+        .map(|lane| lane.carrier());
+    assert!(matches!(stopped, Err(DialError::Stopped(_))), "{stopped:?}");
+    let took = began.elapsed();
+    assert!(took >= within && took < 2 * within, "{took:?}");
 }

@@ -138,6 +138,14 @@ impl Client {
         self.dialer.dial(&self.context(), to)
     }
 
+    pub(crate) fn dial_within(
+        &self,
+        time: Duration,
+        to: &Endpoints,
+    ) -> Result<Box<dyn Lane>, DialError> {
+        self.dialer.dial(&Context::background(time), to)
+    }
+
     pub(crate) fn lender(&self, to: &Endpoints) -> Result<Lender, DialError> {
         self.dialer.lender(&self.context(), to)
     }

@@ -365,3 +365,41 @@ fn a_call_that_is_dropped_gives_everything_back() {
         "the next may probe"
     );
 }
+
+#[test]
+fn a_hedge_that_has_no_lane_yet_costs_nothing_and_may_be_made_later() {
+    let site = site(config(), 2);
+    let at = |millis| site.now + ms(millis);
+    let mut call = site.call();
+    assert_eq!(call.next(at(0)), start(0, 0));
+    // More often than the budget would pay for.
+    for (number, later) in (1..100).zip((20u64..).step_by(2)) {
+        assert_eq!(call.next(at(later)), start(number, 1));
+        call.unready(number, Some(at(later + 2)));
+        let until = at(later + 2);
+        assert_eq!(call.next(at(later)), Step::Wait { until });
+        assert_eq!(
+            (site.policy.in_flight(), site.candidates[1].peer.in_flight()),
+            (1, 0)
+        );
+    }
+    assert_eq!(call.next(at(220)), start(100, 1));
+    // Without a prospect of one it is still asked when the first is of no use.
+    call.unready(100, None);
+    let until = at(500);
+    assert_eq!(call.next(at(220)), Step::Wait { until });
+    call.broken(0, Reason::Broken, at(230));
+    assert_eq!(call.next(at(230)), start(101, 1));
+    assert!(!site.is_left_alone(1));
+}
+
+#[test]
+fn a_part_of_a_read_ends_with_the_read() {
+    let site = site(config(), 1);
+    let mut call = site.call().by(site.now + ms(300));
+    assert_eq!(call.next(site.now), start(0, 0));
+    assert_eq!(call.patience(0), site.now + ms(300));
+    let timeout = Verdict::Fallback(Reason::Timeout);
+    assert_eq!(call.next(site.now + ms(300)), Step::Abandon { attempt: 0 });
+    assert_eq!(call.next(site.now + ms(300)), Step::Finish(timeout));
+}

@@ -49,6 +49,8 @@ pub(super) enum Mood {
     Refuses,
     /// Is not there.
     Away,
+    /// Takes connections and says nothing.
+    Mute,
 }
 
 pub(super) struct Sidecar {
@@ -90,6 +92,18 @@ pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
 impl Scene {
     /// `count` sidecars, which can write to the arena if it is offered as a `region`.
     pub(super) fn new(count: usize, region: bool) -> Self {
+        Self::with(region, (0..count).map(announcement).collect())
+    }
+
+    /// Two, of which the first is asked first.
+    pub(super) fn ordered() -> Self {
+        let mut both = [announcement(0), announcement(1)];
+        both[0].fabric.host = "here".to_owned();
+        Self::with(true, both.into())
+    }
+
+    fn with(region: bool, announced: Vec<Announcement>) -> Self {
+        let count = announced.len();
         let arena = Arena::new(ArenaConfig {
             size: 16 << 20,
             keep: 0,
@@ -104,8 +118,12 @@ impl Scene {
             },
             7,
         ));
-        let peers = Peers::new(Arc::clone(&policy), Here::default()).unwrap();
-        peers.update((0..count).map(announcement).collect());
+        let here = Here {
+            host: "here".to_owned(),
+            ..Here::default()
+        };
+        let peers = Peers::new(Arc::clone(&policy), here).unwrap();
+        peers.update(announced);
         let sidecars: Vec<_> = (0..count).map(|_| Arc::new(Sidecar::new())).collect();
         let dial = Operator {
             sidecars: sidecars.clone(),
@@ -191,7 +209,7 @@ struct Operator {
 }
 
 impl Dial for Operator {
-    fn dial(&self, _: &Context<'_>, to: &Endpoints) -> Result<Box<dyn Lane>, DialError> {
+    fn dial(&self, ctx: &Context<'_>, to: &Endpoints) -> Result<Box<dyn Lane>, DialError> {
         let address = to.tcp.clone().unwrap();
         let number: usize = address.rsplit_once(':').unwrap().1.parse().unwrap();
         let sidecar = Arc::clone(&self.sidecars[number - 1]);
@@ -202,7 +220,15 @@ impl Dial for Operator {
                 why,
             }])
         };
-        match *sidecar.mood.lock().unwrap() {
+        let mood = *sidecar.mood.lock().unwrap();
+        match mood {
+            Mood::Mute => {
+                sidecar.dialed.fetch_add(1, Ordering::Relaxed);
+                let never = ctx.sleep(Duration::from_secs(3600));
+                return Err(never
+                    .map(|()| unreachable!())
+                    .unwrap_or_else(DialError::Stopped));
+            }
             Mood::Refuses => return Err(failed(Broken::Refused("not you".to_owned()))),
             Mood::Away => {
                 let why = io::Error::from(io::ErrorKind::ConnectionRefused);
