@@ -58,6 +58,7 @@ fn main() {
             tls: None,
             arena: Some(arena.clone()),
             remote_reads: false,
+            trusted: Vec::new(),
             patience: Duration::from_secs(1),
         }),
         arena,

@@ -18,3 +18,4 @@ mod verbs;
 pub use dial::{Dial, Dialer, DialerConfig};
 pub use error::{Attempt, DialError};
 pub use lender::{Borrowed, Lender, LenderError};
+pub use shm::Stranger;

@@ -13,6 +13,7 @@ mod read;
 mod sidecar;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,7 +31,10 @@ pub use ping::PingOptions;
 pub use sidecar::{doctor_options, needle_options, sidecar_config};
 
 use read::{filer_path, folder, id_pairs, metrics, replication, short_circuit, sidecars, umask};
+use users::users;
 
+/// Whose sidecars are trusted; a flag of `mount` and of `doctor`.
+const SIDECAR_USER: &str = "rdma.sidecarUser";
 /// More chunk fetches at a time than this are not allowed, as with `weed`.
 const MAX_CONCURRENT_READERS: usize = 128;
 /// A read is tried again for at least this long, as with `weed`.
@@ -183,6 +187,8 @@ pub enum VolumeServerAccess {
 pub struct FabricOptions {
     /// `-rdma.sidecar`.
     pub sidecars: Sidecars,
+    /// `-rdma.sidecarUser`: numbers of users whose sidecars of this host are trusted with memory.
+    pub sidecar_users: Vec<u32>,
     /// `-rdma.fallback`: whether HTTP delivers what the fabric does not.
     pub fallback: bool,
     /// `-rdma.readOnly`: whether chunks are written over HTTP alone.
@@ -411,6 +417,7 @@ impl FabricOptions {
     fn from_values(values: &Values) -> Result<Option<Self>, FlagError> {
         let options = Self {
             sidecars: sidecars(values.text("rdma.sidecar")?)?,
+            sidecar_users: users(SIDECAR_USER, values.text(SIDECAR_USER)?)?,
             fallback: values.switch("rdma.fallback"),
             read_only: values.switch("rdma.readOnly"),
             short_circuit: short_circuit(values)?,

@@ -451,6 +451,7 @@ fn its_announced_lanes_give_the_same_bytes() {
             tls: None,
             arena: None,
             remote_reads: false,
+            trusted: Vec::new(),
             patience: Duration::from_secs(10),
         })
     };
@@ -520,6 +521,7 @@ fn a_write_without_a_good_token_is_refused_by_the_volume_server() {
         tls: None,
         arena: None,
         remote_reads: false,
+        trusted: Vec::new(),
         patience: Duration::from_secs(10),
     });
     let patience = Context::background(Duration::from_secs(10));

@@ -48,6 +48,9 @@ pub struct DialerConfig {
     /// Whether they may read it over RDMA as well, without which no writes are sent that way. On the
     /// same host they can in any case.
     pub remote_reads: bool,
+    /// Users, beside root and our own, whose servers on this host get that memory over shared memory, and lend us
+    /// files. They can then read and change whatever is in it, of other sidecars' files as well.
+    pub trusted: Vec<u32>,
     /// How long a server may keep silent while a lane is opened. Short, for there is another
     /// way, and the caller is waiting.
     pub patience: Duration,
@@ -101,13 +104,15 @@ impl Dialer {
             ctx: *ctx,
             patience: self.config.patience,
         };
-        Lender::open(path, self.greeting(), &watch).map_err(|failure| match failure.into_broken() {
-            Err(why) => DialError::Stopped(why),
-            Ok(why) => DialError::Failed(vec![Attempt {
-                carrier: "shm",
-                address: path.clone(),
-                why,
-            }]),
+        Lender::open(path, self.greeting(), &self.config.trusted, &watch).map_err(|failure| {
+            match failure.into_broken() {
+                Err(why) => DialError::Stopped(why),
+                Ok(why) => DialError::Failed(vec![Attempt {
+                    carrier: "shm",
+                    address: path.clone(),
+                    why,
+                }]),
+            }
         })
     }
 
@@ -117,7 +122,8 @@ impl Dialer {
     }
 
     fn shm(&self, path: &str, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
-        let lane = shm::open(path, self.greeting(), self.config.arena.as_ref(), watch)?;
+        let arena = self.config.arena.as_ref();
+        let lane = shm::open(path, self.greeting(), arena, &self.config.trusted, watch)?;
         Ok(Box::new(lane))
     }
 

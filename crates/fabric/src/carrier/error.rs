@@ -4,6 +4,7 @@ use std::fmt;
 
 use context::Stopped;
 
+use super::shm::Stranger;
 use crate::http::wait::Halt;
 use crate::lane::Broken;
 use crate::wire::{VERSION, WireError};
@@ -30,6 +31,17 @@ impl DialError {
     pub fn is_not_ready(&self) -> bool {
         let waits = |one: &Attempt| matches!(&one.why, Broken::Io(why) if why.kind() == NOT_READY);
         matches!(self, Self::Failed(all) if all.iter().any(waits))
+    }
+
+    /// The user with whom we share nothing, where that was the reason.
+    pub fn stranger(&self) -> Option<Stranger> {
+        let Self::Failed(all) = self else {
+            return None;
+        };
+        all.iter().find_map(|one| match &one.why {
+            Broken::Io(why) => why.get_ref()?.downcast_ref().copied(),
+            _ => None,
+        })
     }
 }
 

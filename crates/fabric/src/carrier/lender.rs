@@ -2,8 +2,8 @@
 //!
 //! It is a lane like others, over the unix socket and opened by the same handshake, on which nothing is read: the
 //! answers bring descriptors (`SCM_RIGHTS`, unix(7)). Whoever gave us files of his choice could have programs read
-//! what he likes. So they are taken only from a process of root or of our own user, as memory is given only to
-//! such; and only as many as the answer says, with the frame that says so. All others are closed.
+//! what he likes. So they are taken only from a process of root, of our own user or of one that we were told to
+//! trust, as memory is given only to such; and only as many as the answer says, with the frame that says so. All others are closed.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -66,10 +66,11 @@ impl Lender {
     pub(super) fn open(
         path: &str,
         greeting: Greeting<'_>,
+        trusted: &[u32],
         watch: &Watch<'_>,
     ) -> Result<Self, Failure> {
         let socket = shm::reach(path, watch)?;
-        shm::check_peer(&socket)?;
+        shm::check_peer(&socket, trusted)?;
         let (wire, reader, _) = greeting.shake(Wire::over(socket), None, watch)?;
         Ok(Self {
             wire,

@@ -1,7 +1,8 @@
 //! A lane over a unix socket, with our memory at hand for the server.
 //!
-//! The arena's memfd travels beside the Hello. With it the server can map all of our memory, so it
-//! goes only to a process of root or of our own user, which could reach that memory anyway; the
+//! The arena's memfd travels beside the Hello. With it the server can map all of our memory, in which lie the
+//! bytes of other files and other sidecars as well. So it goes only to a process of root or of our own
+//! user, which could reach that memory anyway, or of a user whom the administrator trusts with it; the
 //! kernel tells who it was that listened (`SO_PEERCRED`, unix(7)).
 
 use std::io;
@@ -26,11 +27,12 @@ pub(super) fn open(
     path: &str,
     greeting: Greeting<'_>,
     arena: Option<&Arena>,
+    trusted: &[u32],
     watch: &Watch<'_>,
 ) -> Result<StreamLane, Failure> {
     let socket = reach(path, watch)?;
     if arena.is_some() {
-        check_peer(&socket)?;
+        check_peer(&socket, trusted)?;
     }
     greeting.exchange("shm", Wire::over(socket), arena, watch)
 }
@@ -51,12 +53,16 @@ pub(super) fn reach(path: &str, watch: &Watch<'_>) -> Result<OwnedFd, Failure> {
     }
 }
 
-pub(super) fn check_peer(socket: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn check_peer(socket: &OwnedFd, trusted: &[u32]) -> Result<(), Failure> {
     let peer = sockopt::socket_peercred(socket)?;
-    if peer.uid.is_root() || peer.uid == geteuid() {
+    let user = peer.uid.as_raw();
+    if peer.uid.is_root() || peer.uid == geteuid() || trusted.contains(&user) {
         return Ok(());
     }
-    let user = peer.uid.as_raw();
-    let words = format!("it runs as user {user}, with whom we share nothing");
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, words).into())
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, Stranger(user)).into())
 }
+
+/// A sidecar of this host runs as a user with whom we do not share memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it runs as user {0}, with whom we share nothing")]
+pub struct Stranger(pub u32);

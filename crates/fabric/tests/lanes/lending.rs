@@ -159,6 +159,26 @@ fn files_of_another_user_are_not_taken() {
 }
 
 #[test]
+fn a_sidecar_of_a_trusted_user_gets_our_memory_and_lends_files() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: only root can become another user");
+    }
+    let served = as_stranger(lending).join().unwrap();
+    served.shelf.lend_files(3, "data", "index", TERMS);
+    let others = Client::with(|config| config.trusted = vec![STRANGER - 1]);
+    let error = others.lender(&served.endpoints).unwrap_err();
+    assert_eq!(error.stranger().map(|it| it.0), Some(STRANGER), "{error}");
+    let lane = others.dial(&served.endpoints).unwrap();
+    assert_eq!(lane.carrier(), "tcp");
+    let client = Client::with(|config| config.trusted = vec![STRANGER - 1, STRANGER]);
+    let mut lender = client.lender(&served.endpoints).unwrap();
+    let lent = ask(&client, &mut lender, 3).unwrap();
+    assert!(matches!(lent, Borrowed::Files(..)), "{lent:?}");
+    let lane = client.dial(&served.endpoints).unwrap();
+    assert_eq!((lane.carrier(), lane.region()), ("shm", Some(0)));
+}
+
+#[test]
 fn who_does_not_hold_the_read_key_gets_no_files() {
     let key = || Some(SigningKey::new(b"read key", None));
     let served = Served::with(|config| {

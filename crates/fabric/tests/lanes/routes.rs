@@ -108,6 +108,7 @@ impl Mount {
             tls: None,
             arena: Some(arena.clone()),
             remote_reads: true,
+            trusted: Vec::new(),
             patience: Duration::from_secs(5),
         });
         let fabric = Arc::new(FabricRoute::new(FabricConfig {

@@ -115,6 +115,7 @@ impl Mount {
             tls: None,
             arena: Some(arena.clone()),
             remote_reads: true,
+            trusted: Vec::new(),
             patience: Duration::from_secs(1),
         });
         let route = Arc::new(FabricRoute::new(FabricConfig {

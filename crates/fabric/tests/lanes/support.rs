@@ -120,6 +120,7 @@ impl Client {
             tls: None,
             arena: Some(arena.clone()),
             remote_reads: true,
+            trusted: Vec::new(),
             patience: Duration::from_secs(5),
         };
         adjust(&mut config);

@@ -61,6 +61,7 @@ pub(super) async fn start(
         tls: place.tls.clone(),
         arena: Some(arena.clone()),
         remote_reads: !wanted.read_only,
+        trusted: wanted.sidecar_users.clone(),
         patience: DIAL_PATIENCE.min(wanted.timeout),
     }));
     let route = Arc::new(FabricRoute::new(FabricConfig {

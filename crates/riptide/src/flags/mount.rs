@@ -214,6 +214,10 @@ pub static FABRIC: Section = Section {
             .help("Sidecars as host:port, separated by commas; auto or nothing for those that registered at the filer.")
             .old()
             .needs("rdma.enabled", NO_FABRIC),
+        Flag::text("rdma.sidecarUser")
+            .help("Users beside root and the mount's own, by name or number and separated by commas, whose sidecars on this host the mount shares memory with and takes volume files from. They can read and change all that the mount reads and writes.")
+            .ours()
+            .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("rdma.fallback")
             .default("true")
             .help("Read and write over HTTP what the fabric does not deliver; with false such a read fails with EIO, such a write after some seconds, and the mount starts only if a sidecar is healthy.")
@@ -235,7 +239,7 @@ pub static FABRIC: Section = Section {
             .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("rdma.shortCircuit")
             .default("true")
-            .help("Read needles of this host out of the volume files themselves, which the sidecar lends to mounts of root and of its own user.")
+            .help("Read needles of this host out of the volume files themselves, which the sidecar lends to mounts of root and of its own user; see -rdma.sidecarUser.")
             .ours()
             .needs("rdma.enabled", NO_FABRIC),
         Flag::int("rdma.shortCircuitIndexMB", 1, MAX_MIB)

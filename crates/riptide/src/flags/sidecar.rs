@@ -143,5 +143,8 @@ pub static DOCTOR: Section = Section {
         Flag::list("sidecar")
             .help("Sidecars as host:port, besides those that are registered with the filer.")
             .ours(),
+        Flag::text("rdma.sidecarUser")
+            .help("What mounts of this host are given under this name.")
+            .ours(),
     ],
 };

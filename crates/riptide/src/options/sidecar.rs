@@ -8,6 +8,8 @@ use sidecar::Config;
 use sidecar::config::{Advertise, FABRIC_OFFSET, Transports, parse_bytes};
 use volume::VerifyRanges;
 
+use super::SIDECAR_USER;
+use super::users::users;
 use crate::flags::{FlagError, Values};
 use crate::run::{DoctorOptions, NeedleAction, NeedleOptions};
 
@@ -97,6 +99,7 @@ pub fn doctor_options(values: &Values) -> Result<DoctorOptions, FlagError> {
     Ok(DoctorOptions {
         filers: addresses("filer", values)?,
         sidecars: addresses("sidecar", values)?,
+        sidecar_users: users(SIDECAR_USER, values.text(SIDECAR_USER)?)?,
         config_dir: values.path("config_dir"),
     })
 }

@@ -32,6 +32,7 @@ fn sample(name: &str) -> Option<&'static str> {
         "concurrentReaders" => "3",
         "metricsIp" => "::1",
         "rdma.sidecar" => "a:1,[::1]:2",
+        "rdma.sidecarUser" => "root,998",
         _ => return None,
     })
 }
@@ -179,6 +180,7 @@ fn the_fabric_is_off_by_default_and_has_the_defaults_of_weed_when_it_is_on() {
     let fabric = on("").unwrap().fabric.unwrap();
     let expected = FabricOptions {
         sidecars: Sidecars::Registered,
+        sidecar_users: Vec::new(),
         fallback: true,
         read_only: false,
         short_circuit: Some(256 << 20),

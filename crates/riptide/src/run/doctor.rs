@@ -23,6 +23,8 @@ pub struct DoctorOptions {
     pub filers: Vec<ServerAddress>,
     /// `-sidecar`.
     pub sidecars: Vec<ServerAddress>,
+    /// `-rdma.sidecarUser`, by number.
+    pub sidecar_users: Vec<u32>,
     /// `-config_dir`.
     pub config_dir: Option<PathBuf>,
 }

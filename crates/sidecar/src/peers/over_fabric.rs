@@ -72,6 +72,7 @@ impl OverFabric {
             tls: tls.transpose().context("https.client in security.toml")?,
             arena: Some(arena.clone()),
             remote_reads: false,
+            trusted: Vec::new(),
             patience: DIAL_PATIENCE,
         });
         let config = Config {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use context::Context;
 use fabric::announce::{Announcement, Endpoints, MAX_BYTES, this_host};
-use fabric::carrier::{Borrowed, Dial, Dialer, DialerConfig};
+use fabric::carrier::{Borrowed, Dial, DialError, Dialer, DialerConfig};
+use fabric::memory::{Arena, ArenaConfig};
 use fabric::wire::{Borrow, Lent};
 use seaweed::Security;
 use serde_json::Value;
@@ -17,6 +18,8 @@ use super::{DoctorOptions, Finding, rdma};
 
 /// How long a sidecar is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Memory that is shared for a trial; none of it is used.
+const ARENA: usize = 16 << 20;
 
 pub(super) async fn findings(
     options: &DoctorOptions,
@@ -33,9 +36,10 @@ pub(super) async fn findings(
         match health(client, &address).await {
             Ok((announcement, document, took)) => {
                 all.push(state(&address, &document, took));
-                let (lanes, carriers) = lanes(security, &announcement).await;
+                let asker = Asker { security, options };
+                let (lanes, carriers) = lanes(asker, &announcement).await;
                 all.extend(lanes);
-                all.extend(lends(security, &announcement).await);
+                all.extend(lends(asker, &announcement).await);
                 reached.push((announcement, carriers));
             }
             Err(error) => {
@@ -47,6 +51,13 @@ pub(super) async fn findings(
     }
     all.extend(coverage(&known.volumes, &reached));
     all
+}
+
+/// As what we come.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    security: &'a Security,
+    options: &'a DoctorOptions,
 }
 
 async fn health(client: &Client, address: &str) -> anyhow::Result<(Announcement, Value, Duration)> {
@@ -82,7 +93,7 @@ fn state(address: &str, document: &Value, took: Duration) -> Finding {
 }
 
 /// Opens a lane over each carrier that is offered; the carriers that work come second.
-async fn lanes(security: &Security, to: &Announcement) -> (Vec<Finding>, Vec<&'static str>) {
+async fn lanes(asker: Asker<'_>, to: &Announcement) -> (Vec<Finding>, Vec<&'static str>) {
     let all = &to.fabric;
     let here = this_host().unwrap_or_default();
     let mut offers = Vec::new();
@@ -118,13 +129,16 @@ async fn lanes(security: &Security, to: &Announcement) -> (Vec<Finding>, Vec<&'s
             Some(rail) if carrier == "rdma" => format!("rdma {rail}"),
             _ => format!("{carrier} {}", to.http),
         };
-        match open(security, only, here.clone()).await {
+        match open(asker, only, here.clone()).await {
             Ok(took) => {
                 let seen = format!("a lane opens in {} µs", took.as_micros());
                 findings.push(Finding::ok(about, seen));
                 if !carriers.contains(&carrier) {
                     carriers.push(carrier);
                 }
+            }
+            Err(error) if let Some(user) = stranger(&error) => {
+                findings.push(Finding::warn(about, format!("{error:#}"), trust(user)));
             }
             Err(error) if carrier == "rdma" => {
                 let todo = "see the RDMA lines above, here and there; the rail's network has to lead \
@@ -147,7 +161,7 @@ async fn lanes(security: &Security, to: &Announcement) -> (Vec<Finding>, Vec<&'s
 
 /// Whether files of its volumes are lent to whoever runs this. Nothing of a sidecar of another host, or one
 /// without volumes.
-async fn lends(security: &Security, to: &Announcement) -> Option<Finding> {
+async fn lends(asker: Asker<'_>, to: &Announcement) -> Option<Finding> {
     let here = this_host().unwrap_or_default();
     let endpoints = to.fabric.clone();
     let volume = *to.volumes.first()?;
@@ -159,7 +173,7 @@ async fn lends(security: &Security, to: &Announcement) -> Option<Finding> {
         let seen = "it lends no files: mounts of this host read over shared memory";
         return Some(Finding::ok(about, seen));
     }
-    let dialer = match dialer(security, here) {
+    let dialer = match dialer(asker, here, None) {
         Ok(dialer) => dialer,
         Err(error) => {
             return Some(Finding::fail(
@@ -169,16 +183,14 @@ async fn lends(security: &Security, to: &Announcement) -> Option<Finding> {
             ));
         }
     };
-    let asked = spawn_blocking(move || -> Result<_, String> {
+    let asked = spawn_blocking(move || -> anyhow::Result<_> {
         let ctx = Context::background(PATIENCE);
         let start = Instant::now();
-        let lender = dialer.lender(&ctx, &endpoints);
-        let mut lender = lender.map_err(|error| error.to_string())?;
+        let mut lender = dialer.lender(&ctx, &endpoints)?;
         let borrow = Borrow { volume, held: None };
-        let lent = lender.borrow(&ctx, borrow);
-        Ok((lent.map_err(|error| error.to_string())?, start.elapsed()))
+        Ok((lender.borrow(&ctx, borrow)?, start.elapsed()))
     });
-    let asked = asked.await.map_err(|error| error.to_string()).flatten();
+    let asked = asked.await.map_err(anyhow::Error::from).flatten();
     Some(match asked {
         Ok((Borrowed::Files(..), took)) => {
             let took = took.as_micros();
@@ -200,14 +212,38 @@ async fn lends(security: &Security, to: &Announcement) -> Option<Finding> {
             ),
         ),
         Err(error) => {
-            let todo = "mounts of this host read over shared memory until that is mended";
-            Finding::warn(about, error, todo)
+            let todo = match stranger(&error) {
+                Some(user) => trust(user),
+                None => "mounts of this host read over shared memory until that is mended".into(),
+            };
+            Finding::warn(about, format!("{error:#}"), todo)
         }
     })
 }
 
-async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Result<Duration> {
-    let dialer = dialer(security, host)?;
+/// The user of a sidecar with whom a mount would share nothing.
+fn stranger(error: &anyhow::Error) -> Option<u32> {
+    Some(error.downcast_ref::<DialError>()?.stranger()?.0)
+}
+
+fn trust(user: u32) -> String {
+    format!(
+        "give mounts of this host -rdma.sidecarUser={user}, and this command as well, if that user may see \
+         all that they read and write; otherwise they read over TCP"
+    )
+}
+
+async fn open(asker: Asker<'_>, to: Endpoints, host: String) -> anyhow::Result<Duration> {
+    // As a mount does, which looks at whom it gives its memory to.
+    let arena = to.unix.is_some().then(|| {
+        Arena::new(ArenaConfig {
+            size: ARENA,
+            keep: 0,
+            quarantine: ARENA,
+            reserved_pages: false,
+        })
+    });
+    let dialer = dialer(asker, host, arena.transpose()?)?;
     spawn_blocking(move || {
         let start = Instant::now();
         let lane = dialer.dial(&Context::background(PATIENCE), &to)?;
@@ -218,15 +254,17 @@ async fn open(security: &Security, to: Endpoints, host: String) -> anyhow::Resul
     .await?
 }
 
-fn dialer(security: &Security, host: String) -> anyhow::Result<Dialer> {
+fn dialer(asker: Asker<'_>, host: String, arena: Option<Arena>) -> anyhow::Result<Dialer> {
+    let Asker { security, options } = asker;
     let tls = security.https.as_ref().map(fabric::http::client_config);
     Ok(Dialer::new(DialerConfig {
         name: "riptide doctor".to_owned(),
         host,
         read_key: security.read_key.clone(),
         tls: tls.transpose()?,
-        arena: None,
+        arena,
         remote_reads: false,
+        trusted: options.sidecar_users.clone(),
         patience: PATIENCE,
     }))
 }
@@ -287,8 +325,56 @@ fn coverage(
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use rustix::process::{Uid, geteuid};
+    use rustix::thread::set_thread_res_uid;
+
     use super::*;
     use crate::run::doctor::Level;
+
+    #[tokio::test]
+    async fn shared_memory_is_tried_with_the_check_that_a_mount_makes() {
+        const STRANGER: u32 = 61_234;
+        if !geteuid().is_root() {
+            return println!("skipped: only root can become another user");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let path = folder.path().join("socket");
+        let at = path.clone();
+        let bound = thread::spawn(move || {
+            let uid = Uid::from_raw(STRANGER);
+            set_thread_res_uid(uid, uid, uid).unwrap();
+            UnixListener::bind(at).unwrap()
+        });
+        // Hangs up on whoever comes.
+        let listener = bound.join().unwrap();
+        thread::spawn(move || listener.incoming().for_each(drop));
+        let to = Endpoints {
+            version: fabric::wire::VERSION,
+            host: this_host().unwrap(),
+            unix: Some(path.to_str().unwrap().to_owned()),
+            ..Endpoints::default()
+        };
+        for (sidecar_users, told) in [(vec![], Some(STRANGER)), (vec![STRANGER], None)] {
+            let asker = Asker {
+                security: &Security::default(),
+                options: &DoctorOptions {
+                    filers: Vec::new(),
+                    sidecars: Vec::new(),
+                    sidecar_users,
+                    config_dir: None,
+                },
+            };
+            let error = open(asker, to.clone(), to.host.clone()).await.unwrap_err();
+            assert_eq!(stranger(&error), told, "{error:#}");
+        }
+        assert!(trust(STRANGER).contains("-rdma.sidecarUser=61234"));
+    }
 
     #[test]
     fn each_volume_server_is_judged_by_the_sidecar_beside_it() {
