@@ -24,10 +24,8 @@ pub trait Shelf: Send + Sync + 'static {
     fn find(&self, needle: FileId) -> Result<Self::Needle, Miss>;
 
     /// Like [`find`](Self::find), but gives `None` where it would have to wait for a disk, or for who waits
-    /// for one. Who never waits need not implement it.
-    fn try_find(&self, needle: FileId) -> Option<Result<Self::Needle, Miss>> {
-        Some(self.find(needle))
-    }
+    /// for one.
+    fn try_find(&self, needle: FileId) -> Option<Result<Self::Needle, Miss>>;
 
     /// Lends the files of `volume` to a client that may read them anyway, unless those that it holds are
     /// the ones. May wait for a disk. Who lends nothing need not implement it.

@@ -1,6 +1,6 @@
 //! A shelf of needles in memory, for tests: what comes over HTTP must not depend on volume files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use fabric::serve::{Held, Miss, ReadFault, Shelf};
@@ -15,6 +15,8 @@ use crate::shelves::{Stock, VolumeReport, VolumeState};
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShelf {
     needles: Mutex<BTreeMap<FileId, Result<MemoryNeedle, Miss>>>,
+    /// Those that are found only by who may wait.
+    sunk: Mutex<BTreeSet<FileId>>,
 }
 
 /// One of them.
@@ -44,6 +46,11 @@ impl MemoryShelf {
         self.needles.lock().insert(id, Ok(needle));
     }
 
+    /// Has a needle be found only by who may wait.
+    pub(crate) fn sink(&self, id: FileId) {
+        self.sunk.lock().insert(id);
+    }
+
     /// Has a needle be missed.
     pub(crate) fn miss(&self, id: FileId, miss: Miss) {
         self.needles.lock().insert(id, Err(miss));
@@ -52,6 +59,11 @@ impl MemoryShelf {
 
 impl Shelf for MemoryShelf {
     type Needle = MemoryNeedle;
+
+    fn try_find(&self, id: FileId) -> Option<Result<MemoryNeedle, Miss>> {
+        let is_sunk = self.sunk.lock().contains(&id);
+        (!is_sunk).then(|| self.find(id))
+    }
 
     fn find(&self, id: FileId) -> Result<MemoryNeedle, Miss> {
         let needles = self.needles.lock();

@@ -107,6 +107,21 @@ impl<S: Stock> Shelf for Shelves<S> {
         Err(worst)
     }
 
+    /// What one shelf has at once need not wait for what another one would have to look for.
+    fn try_find(&self, needle: FileId) -> Option<Result<S::Needle, Miss>> {
+        let all = self.all.load();
+        let (mut worst, mut would_wait) = (Miss::NotHere, false);
+        for (_, shelf) in all.iter() {
+            match shelf.try_find(needle) {
+                None => would_wait = true,
+                Some(Ok(held)) => return Some(Ok(held)),
+                Some(Err(miss)) if weight(miss) > weight(worst) => worst = miss,
+                Some(Err(_)) => {}
+            }
+        }
+        (!would_wait).then_some(Err(worst))
+    }
+
     /// From the first that lends it. A volume on several shelves is lent from the one that is held.
     fn lend(&self, volume: u32, held: Option<[u64; 4]>) -> Result<Loan, Miss> {
         let all = self.all.load();
@@ -218,6 +233,25 @@ mod tests {
         assert_eq!(volumes, [1, 2]);
         shelves.put("first", &Arc::default());
         assert_eq!(shelves.find(id(1, 1)).unwrap_err(), Miss::Absent);
+    }
+
+    #[test]
+    fn a_shelf_that_would_wait_is_left_to_who_may_unless_another_one_has_the_needle() {
+        let (slow, quick) = (MemoryShelf::default(), MemoryShelf::default());
+        for key in 1..=2 {
+            slow.put(id(1, key), b"one");
+            slow.sink(id(1, key));
+        }
+        quick.put(id(1, 2), b"two");
+        let shelves = Shelves::default();
+        shelves.put("slow", &Arc::new(slow));
+        shelves.put("quick", &Arc::new(quick));
+        // That the other one lacks it says nothing yet.
+        assert!(shelves.try_find(id(1, 1)).is_none());
+        assert!(shelves.find(id(1, 1)).is_ok());
+        assert!(matches!(shelves.try_find(id(1, 2)), Some(Ok(_))));
+        let absent = shelves.try_find(id(1, 3));
+        assert!(matches!(absent, Some(Err(Miss::Absent))));
     }
 
     #[test]

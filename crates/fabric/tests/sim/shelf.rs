@@ -86,6 +86,10 @@ pub(crate) struct Found {
 impl Shelf for View {
     type Needle = Found;
 
+    fn try_find(&self, needle: FileId) -> Option<Result<Found, Miss>> {
+        Some(self.find(needle))
+    }
+
     fn find(&self, needle: FileId) -> Result<Found, Miss> {
         if let Some(miss) = self.miss {
             return Err(miss);
