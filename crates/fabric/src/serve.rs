@@ -108,6 +108,15 @@ pub trait Courier: std::fmt::Debug + Send + Sync {
     fn deliver(&self, ctx: &Context<'_>, write: &Write, bytes: &[u8]) -> Written;
 }
 
+/// Memory that the server shares with others of its process.
+pub trait Memory: std::fmt::Debug + Send + Sync {
+    /// Takes so many bytes, if there are as many. Nobody waits.
+    fn take(&self, bytes: u64) -> bool;
+
+    /// Gives back what was taken.
+    fn give_back(&self, bytes: u64);
+}
+
 /// Why a shelf has nothing to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Miss {

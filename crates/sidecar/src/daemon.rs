@@ -68,6 +68,7 @@ impl Daemon {
         let address = listener.local_addr()?;
         let shelves: Arc<Shelves<S>> = Arc::default();
         let courier = Courier::new(&config, &security)?;
+        let budget = Budget::new(config.memory_limit);
         let lanes = Lanes::start(
             &config,
             address.port(),
@@ -75,6 +76,7 @@ impl Daemon {
             tls.clone(),
             Arc::clone(&shelves),
             courier.clone(),
+            &budget,
         )?;
         match lanes.no_rdma() {
             None => tracing::info!(rails = %lanes.rails().join(", "), "offering RDMA"),
@@ -112,7 +114,6 @@ impl Daemon {
         endless.spawn(watching);
 
         let counters: Arc<Counters> = Arc::default();
-        let budget = Budget::new(config.memory_limit);
         let mut peers = None;
         if !config.filers.is_empty() {
             let filer: Arc<OnceCell<Filer>> = Arc::default();

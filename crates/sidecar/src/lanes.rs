@@ -20,6 +20,7 @@ use fabric::server::{Server, ServerConfig, ServerStats};
 use fabric::wire::VERSION;
 use seaweed::jwt::SigningKey;
 
+use crate::budget::{Budget, Loan};
 use crate::config::Config;
 use crate::courier::Courier;
 use crate::rdma;
@@ -46,6 +47,8 @@ pub struct Lanes<S: Shelf> {
     lends: bool,
     /// Why there is no RDMA.
     no_rdma: Option<String>,
+    /// The memory of its buffers, which is nobody else's while they may be registered.
+    _buffers: Option<Loan>,
 }
 
 impl<S: Shelf> Lanes<S> {
@@ -60,6 +63,7 @@ impl<S: Shelf> Lanes<S> {
         tls: Option<Arc<rustls::ServerConfig>>,
         shelf: Arc<S>,
         courier: Option<Arc<Courier>>,
+        budget: &Budget,
     ) -> anyhow::Result<Self> {
         let unix = unix_path(config, port)?;
         let takes_writes = courier.is_some();
@@ -72,6 +76,7 @@ impl<S: Shelf> Lanes<S> {
             max_lanes: config.max_clients,
             busy_bytes: config.memory_limit,
             rdma_buffers: config.memory_limit / BUFFERS_PART,
+            memory: Some(Arc::new(budget.clone())),
             lends: config.short_circuit,
             courier: courier.map(|courier| courier as Arc<dyn serve::Courier>),
             workers: thread::available_parallelism().map_or(1, |n| n.get().min(MAX_WORKERS)),
@@ -79,7 +84,11 @@ impl<S: Shelf> Lanes<S> {
         };
         let mut no_rdma = None;
         match rdma::rails(config) {
-            Ok(rails) => wanted.rdma = rails,
+            Ok(rails) => {
+                wanted.rdma = rails;
+                // A write of more would always be busy, and never too large.
+                wanted.busy_bytes -= wanted.rdma_buffers;
+            }
             Err(why) => no_rdma = Some(why),
         }
         if !config.transports.tcp && unix.is_none() && wanted.rdma.is_empty() {
@@ -91,6 +100,7 @@ impl<S: Shelf> Lanes<S> {
                 tls: has_tls,
                 takes_writes,
                 lends: false,
+                _buffers: None,
             });
         }
         let server = match listen(config, &mut wanted, Arc::clone(&shelf)) {
@@ -98,6 +108,7 @@ impl<S: Shelf> Lanes<S> {
                 // Without the rails it shows whether it was they.
                 no_rdma = Some(format!("{error:#}"));
                 wanted.rdma.clear();
+                wanted.busy_bytes = config.memory_limit;
                 listen(config, &mut wanted, shelf)?
             }
             started => started?,
@@ -112,6 +123,10 @@ impl<S: Shelf> Lanes<S> {
             tls: has_tls,
             takes_writes,
             lends: config.short_circuit,
+            _buffers: match no_rdma {
+                None => budget.lend(config.memory_limit / BUFFERS_PART),
+                Some(_) => None,
+            },
             no_rdma,
             server: Some(server),
         })

@@ -104,7 +104,7 @@ struct MemoryNumbers(Budget);
 impl Export for MemoryNumbers {
     fn export(&self, to: &mut dyn Exporter) {
         let (lent, limit) = (self.0.lent() as f64, self.0.limit() as f64);
-        let help = "Bytes of needles in memory for HTTP.";
+        let help = "Bytes of needles in memory, or kept for the buffers of RDMA.";
         to.gauge("sidecar_memory_bytes", help, &[], lent);
         let help = "Most of them, by -memory-limit.";
         to.gauge("sidecar_memory_limit_bytes", help, &[], limit);

@@ -76,7 +76,7 @@ pub fn ports(sysfs: &Path) -> Vec<RdmaPort> {
 }
 
 /// The addresses to listen on: those of every usable device's active ports, or of the one that
-/// `-device` names; with `-bind`, that address alone.
+/// `-device` names; with `-bind`, that address alone, which has to be one of the device's.
 ///
 /// # Errors
 /// Why there is no RDMA, in words.
@@ -85,22 +85,38 @@ pub fn rails(config: &Config) -> Result<Vec<SocketAddr>, String> {
         return Err("it is not asked for; -enable-rdma does".to_owned());
     }
     let devices = verbs::available().map_err(|error| error.to_string())?;
-    let ips = addresses(&devices, config.device.as_deref())?;
-    let mut ips: Vec<IpAddr> = match config.bind {
-        // An InfiniBand port has no IP address among its GIDs; the one of its network interface works.
-        Some(ip) => vec![ip],
-        None if ips.is_empty() => {
-            let words = "no port of the device has an IP address among its GIDs; name the address \
-                         of its network interface with -bind";
-            return Err(words.to_owned());
-        }
-        None => ips,
-    };
+    let mut ips = wanted(&devices, config.device.as_deref(), config.bind)?;
     ips.truncate(MAX_RAILS);
     let rails = ips.into_iter();
     Ok(rails
         .map(|ip| SocketAddr::new(ip, config.fabric_port))
         .collect())
+}
+
+fn wanted(
+    devices: &[DeviceInfo],
+    only: Option<&str>,
+    bind: Option<IpAddr>,
+) -> Result<Vec<IpAddr>, String> {
+    let ips = addresses(devices, only)?;
+    // All addresses of this machine are those of its devices; no client could connect to "all".
+    match bind.filter(|ip| !ip.is_unspecified()) {
+        Some(ip) if only.is_some() && !ips.is_empty() && !ips.contains(&ip) => {
+            let known: Vec<_> = ips.iter().map(IpAddr::to_string).collect();
+            Err(format!(
+                "the address of -bind, {ip}, is none of the device that -device names, which has {}",
+                known.join(", ")
+            ))
+        }
+        // An InfiniBand port has no IP address among its GIDs; the one of its network interface works.
+        Some(ip) => Ok(vec![ip]),
+        None if ips.is_empty() => {
+            let words = "no port of the device has an IP address among its GIDs; name the address \
+                         of its network interface with -bind";
+            Err(words.to_owned())
+        }
+        None => Ok(ips),
+    }
 }
 
 /// The IP addresses of active ports: a RoCE v2 GID is one.
@@ -237,6 +253,19 @@ mod tests {
         assert_eq!(all, expected);
         assert_eq!(addresses(&devices, Some("b")).unwrap(), expected[1..]);
         assert!(addresses(&devices, Some("c")).unwrap().is_empty());
+        // With -bind as well.
+        let [first, second] = expected;
+        let bound = |only, ip: &str| wanted(&devices, only, Some(ip.parse().unwrap()));
+        assert_eq!(bound(None, "10.0.0.1"), Ok(vec![first]));
+        assert_eq!(bound(Some("b"), "2001:db8::1"), Ok(vec![second]));
+        for all in ["0.0.0.0", "::"] {
+            assert_eq!(bound(Some("b"), all), Ok(vec![second]));
+        }
+        let words = "the address of -bind, 10.0.0.1, is none of the device that -device names, which has 2001:db8::1";
+        assert_eq!(bound(Some("b"), "10.0.0.1"), Err(words.to_owned()));
+        // Its port has no address, as those of InfiniBand.
+        assert_eq!(bound(Some("c"), "10.0.0.3").unwrap().len(), 1);
+        assert!(wanted(&devices, Some("c"), None).is_err());
         let error = addresses(&devices, Some("x")).unwrap_err();
         assert_eq!(error, "there is no usable device \"x\", only a, b, c");
     }

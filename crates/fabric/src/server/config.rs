@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use seaweed::jwt::SigningKey;
 
-use crate::serve::Courier;
+use crate::serve::{Courier, Memory};
 
 /// The most rails of one server; machines have up to eight ports.
 pub const MAX_RAILS: usize = 10;
@@ -38,6 +38,8 @@ pub struct ServerConfig {
     /// With more bytes than this being worked on, clients are told to go elsewhere. A write of more
     /// is declined.
     pub busy_bytes: u64,
+    /// Where the bytes of writes are kept within; `busy_bytes` alone bounds them without. Reads need none.
+    pub memory: Option<Arc<dyn Memory>>,
     /// Threads that serve what is in memory; about as many as there are cores to spare.
     pub workers: usize,
     /// Threads that wait for disks; about as many as the disks do at once.
@@ -67,6 +69,7 @@ impl Default for ServerConfig {
             max_lanes: 4096,
             memory_limit: 1 << 40,
             busy_bytes: 1 << 30,
+            memory: None,
             workers: 2,
             disk_threads: 8,
             courier: None,

@@ -259,6 +259,45 @@ fn a_server_without_a_courier_declines_by_name() {
     }
 }
 
+/// Memory of which others have a part.
+#[derive(Debug)]
+struct Shared(Mutex<u64>);
+
+impl fabric::serve::Memory for Shared {
+    fn take(&self, bytes: u64) -> bool {
+        let mut left = self.0.lock().unwrap();
+        let fits = *left >= bytes;
+        if fits {
+            *left -= bytes;
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: u64) {
+        *self.0.lock().unwrap() += bytes;
+    }
+}
+
+#[test]
+fn writes_are_kept_in_what_others_leave_of_the_memory() {
+    let memory = Arc::new(Shared(Mutex::new(MIB as u64)));
+    let given = Arc::clone(&memory);
+    let (served, _depot) = served(|config| config.memory = Some(given));
+    let client = Client::new();
+    let body = bytes(700_000, 1);
+    for carrier in CARRIERS {
+        let mut lane = served.lane(&client, carrier);
+        let mut outcome = || write(&mut *lane, &client, order(id(3, 1), &body), &body).outcome;
+        assert_eq!(outcome(), Outcome::Kept, "{carrier}");
+        *memory.0.lock().unwrap() -= 400_000;
+        assert_eq!(outcome(), Outcome::Busy, "{carrier}");
+        *memory.0.lock().unwrap() += 400_000;
+        assert_eq!(outcome(), Outcome::Kept, "{carrier}");
+    }
+    // It is given back when the answer is on its way.
+    assert!(eventually(|| *memory.0.lock().unwrap() == MIB as u64));
+}
+
 #[test]
 fn more_than_there_is_memory_for_is_busy_and_what_never_fits_is_declined() {
     let (served, depot) = served(|config| config.busy_bytes = MIB as u64);

@@ -77,6 +77,9 @@ impl Storing {
         let bytes = std::mem::take(&mut self.charged);
         shared.stats.in_flight.add(-(bytes as i64));
         shared.in_flight.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(memory) = &shared.config.memory {
+            memory.give_back(bytes);
+        }
     }
 }
 
@@ -238,7 +241,10 @@ impl<S: Shelf> Lane<S> {
             }
             _ => true,
         };
-        if before.saturating_add(bytes) > limit || shared.couriers.is_full() || !has_pieces {
+        let is_busy = before.saturating_add(bytes) > limit || shared.couriers.is_full();
+        let memory = shared.config.memory.as_ref();
+        // The last, as it is what has to be given back.
+        if is_busy || !has_pieces || memory.is_some_and(|memory| !memory.take(bytes)) {
             shared.in_flight.fetch_sub(bytes, Ordering::Relaxed);
             return Some(Written::without(Outcome::Busy, "too much to do"));
         }
