@@ -141,6 +141,20 @@ impl<R: Route> Route for ShortCircuit<R> {
         self.next.together()
     }
 
+    fn read_whole_from_server(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        form: Stored,
+        to: &mut dyn Destination,
+    ) -> Result<Whole, RouteError> {
+        self.next.read_whole_from_server(ctx, needle, form, to)
+    }
+
+    fn disbelieve(&self, needle: FileId) {
+        self.next.disbelieve(needle);
+    }
+
     /// A pread(2) by whoever wants it is faster than to have another thread do it.
     fn is_near(&self, needle: FileId) -> bool {
         self.volumes.is_open(needle.volume) || self.next.is_near(needle)

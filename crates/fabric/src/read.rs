@@ -52,6 +52,8 @@ pub(crate) use together::TOGETHER;
 const PART: usize = 8 << 20;
 /// What is asked for when nobody knows how long a needle is; most lists of chunks are shorter.
 const GUESS: u32 = 64 << 10;
+/// For how long a sidecar that has other bytes than its volume server is not asked for the volume.
+const DISBELIEF: Duration = Duration::from_secs(600);
 /// Longest needle that is inflated only to cut a range out of it.
 const MAX_CUT: u64 = 64 << 20;
 
@@ -254,6 +256,16 @@ impl FabricRoute {
             return Err(Missed::Fallback(Reason::NoSidecar));
         }
         Drive::new(self, ctx, needle, wanted, peers, deadline).run()
+    }
+
+    /// The sidecars of `volume` are not asked for it for a while: one of them has other bytes than
+    /// the volume server.
+    pub fn disbelieve(&self, volume: u32) {
+        let patience = Context::background(self.timeout());
+        let until = Instant::now() + DISBELIEF;
+        for peer in self.candidates(&patience, volume).unwrap_or_default() {
+            peer.health.disbelieve(volume, until);
+        }
     }
 
     /// The sidecars that may have `volume`.

@@ -47,6 +47,25 @@ pub trait Route: Send + Sync {
         to: &mut dyn Destination,
     ) -> Result<Whole, RouteError>;
 
+    /// The same from a volume server or a filer, whatever faster ways there are.
+    ///
+    /// # Errors
+    /// The same; also where only a faster way may be gone.
+    fn read_whole_from_server(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        form: Stored,
+        to: &mut dyn Destination,
+    ) -> Result<Whole, RouteError> {
+        self.read_whole(ctx, needle, form, to)
+    }
+
+    /// Whoever delivered `needle` by a faster way has other bytes than the volume server.
+    fn disbelieve(&self, needle: FileId) {
+        let _ = needle;
+    }
+
     /// How many needles are worth asking for together.
     fn together(&self) -> usize {
         1

@@ -185,6 +185,26 @@ impl<H: Route> Route for TieredRoute<H> {
         }
     }
 
+    fn read_whole_from_server(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        form: Stored,
+        to: &mut dyn Destination,
+    ) -> Result<Whole, RouteError> {
+        if !self.fallback {
+            return Err(RouteError::Fabric {
+                needle,
+                why: "not the bytes that the entry has the MD5 of",
+            });
+        }
+        self.http.read_whole(ctx, needle, form, to)
+    }
+
+    fn disbelieve(&self, needle: FileId) {
+        self.fabric.disbelieve(needle.volume);
+    }
+
     fn together(&self) -> usize {
         match self.fabric.peers().is_empty() {
             true => self.http.together(),

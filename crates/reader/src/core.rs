@@ -14,6 +14,7 @@ use crate::disk::{Disk, Pace};
 use crate::flight::{Flights, Role};
 use crate::memory::Memory;
 use crate::piece::{Cut, Geometry, PieceKey};
+use crate::proof::Proof;
 use crate::stats::Source;
 use crate::window::Reach;
 use crate::{ReadError, ReaderStats};
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) small_bytes: AtomicUsize,
     /// See [`overdraw`](Core::overdraw).
     pub(crate) overdraft: Mutex<Option<(PieceKey, Arc<Piece>)>>,
+    pub(crate) proof: Proof,
     pub(crate) geometry: Geometry,
     pub(crate) reach: Reach,
     /// Raised when the reader closes: ends the prefetches under way.

@@ -265,6 +265,7 @@ impl Core {
             Ok(whole) => {
                 self.came_over_route(whole.len, began);
                 let stored = landing.finish(whole.len);
+                let (stored, whole) = self.proven(ctx, chunk, stored, whole)?;
                 if let Some(disk) = &self.disk
                     && whole.verified
                     // What lies on a disk of this host need not lie there twice.

@@ -30,6 +30,7 @@ mod once;
 mod piece;
 mod pool;
 mod prefetch;
+mod proof;
 mod read;
 mod reader;
 mod resolve;

@@ -18,6 +18,7 @@ use crate::flight::Flights;
 use crate::memory::Memory;
 use crate::piece::Geometry;
 use crate::prefetch::Prefetchers;
+use crate::proof::Proof;
 use crate::stats::Source;
 use crate::window::Reach;
 use crate::{ReadError, ReaderConfig, ReaderStats, Sink, Stream};
@@ -72,6 +73,7 @@ impl Reader {
             allowance: Allowance::new(memory / PINNED_SHARE, Arc::clone(&stats)),
             small_bytes: AtomicUsize::new(0),
             overdraft: Mutex::new(None),
+            proof: Proof::default(),
             geometry,
             reach: Reach {
                 first: geometry.part as u64,

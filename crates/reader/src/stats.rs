@@ -76,6 +76,10 @@ pub struct ReaderStats {
     pub small_ahead: Counter,
     /// Those of them that were read.
     pub small_used: Counter,
+    /// Chunks from sidecars that were compared with their entry's MD5.
+    pub proofs: Counter,
+    /// Those that a sidecar had other bytes for.
+    pub disproofs: Counter,
     /// Manifests resolved.
     pub manifests: Counter,
     /// Reads answered from memory alone.
@@ -157,6 +161,16 @@ impl Export for ReaderStats {
                 "reader_small_used",
                 "Small files fetched before they were opened, and read",
                 &self.small_used,
+            ),
+            (
+                "reader_proofs",
+                "Chunks from sidecars compared with their entry's MD5",
+                &self.proofs,
+            ),
+            (
+                "reader_disproofs",
+                "Chunks that a sidecar had other bytes for than the volume server",
+                &self.disproofs,
             ),
             ("reader_manifests", "Manifests resolved", &self.manifests),
             (

@@ -66,6 +66,13 @@ impl Peer {
         self.known.lock().latency.mean(bytes, now)
     }
 
+    /// It is not asked for `volume` until then, as it has sent what is not in it.
+    pub(crate) fn disbelieve(&self, volume: u32, until: Instant) {
+        self.known
+            .lock()
+            .set_unserved(volume, Reason::Corrupt, until, Instant::now());
+    }
+
     pub(super) fn percentile(&self, bytes: u64, percent: u8) -> Option<Duration> {
         self.known.lock().latency.percentile(bytes, percent)
     }
@@ -122,6 +129,18 @@ impl Peer {
     }
 }
 
+impl Known {
+    fn set_unserved(&mut self, volume: u32, reason: Reason, until: Instant, now: Instant) {
+        if self.unserved.len() >= MOST_UNSERVED {
+            self.unserved.retain(|_, (until, _)| now < *until);
+        }
+        // Past the limit nothing is lost but a question.
+        if self.unserved.len() < MOST_UNSERVED {
+            self.unserved.insert(volume, (until, reason));
+        }
+    }
+}
+
 /// A read that was given to a sidecar. Counts as in flight until it is dropped; dropped without a
 /// result, it says nothing about the sidecar.
 #[derive(Debug)]
@@ -157,15 +176,9 @@ impl Pass {
 
     /// It does not serve the volume.
     pub(super) fn unserved(mut self, volume: u32, reason: Reason, until: Instant) {
+        let now = self.since;
         let mut known = self.peer.known.lock();
-        if known.unserved.len() >= MOST_UNSERVED {
-            let now = self.since;
-            known.unserved.retain(|_, (until, _)| now < *until);
-        }
-        // Past the limit nothing is lost but a question.
-        if known.unserved.len() < MOST_UNSERVED {
-            known.unserved.insert(volume, (until, reason));
-        }
+        known.set_unserved(volume, reason, until, now);
         drop(known);
         self.alive();
     }

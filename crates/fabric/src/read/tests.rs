@@ -376,6 +376,25 @@ fn bytes_with_another_checksum_are_never_delivered() {
 }
 
 #[test]
+fn a_sidecar_with_other_bytes_than_its_server_is_not_asked_for_that_volume() {
+    let scene = Scene::new(1, true);
+    let (one, other) = (
+        needle(1),
+        FileId {
+            volume: needle(1).volume + 1,
+            ..needle(2)
+        },
+    );
+    for id in [one, other] {
+        scene.store(id, &noise(1, 100_000));
+        assert!(whole(&scene, id).is_ok());
+    }
+    scene.route.disbelieve(one.volume);
+    assert_eq!(whole(&scene, one), Err(Missed::Fallback(Reason::Corrupt)));
+    assert!(whole(&scene, other).is_ok());
+}
+
+#[test]
 fn an_interrupt_ends_the_wait_and_leaves_nothing_behind() {
     let scene = Scene::new(1, true);
     scene.store(needle(1), &noise(1, 100_000));
