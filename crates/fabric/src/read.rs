@@ -251,10 +251,13 @@ impl FabricRoute {
         wanted: &mut Wanted<'_>,
         deadline: Instant,
     ) -> Result<Told, Missed> {
+        let began = Instant::now();
         let peers = self.candidates(ctx, needle.volume)?;
         if peers.is_empty() {
             return Err(Missed::Fallback(Reason::NoSidecar));
         }
+        // That a filer takes long to say where the volume is, is no fault of a sidecar's.
+        let deadline = deadline + began.elapsed();
         Drive::new(self, ctx, needle, wanted, peers, deadline).run()
     }
 

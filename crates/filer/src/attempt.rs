@@ -1,8 +1,9 @@
 //! One attempt at one filer, and its time limit.
 //!
-//! It runs as a task of the runtime, not on the thread that waits for it. That thread would be woken
-//! for each step of a call (a place in the connection's queue, then the answer), and the runtime as
-//! often by it; a task hands over to the connection's own without any thread being woken.
+//! It runs as a task of the runtime that has the connection: that of a lane, which the asking thread drives, or
+//! the shared one. There the thread would else be woken for each step of a call (a place in the connection's
+//! queue, then the answer), and the runtime as often by it; a task hands over to the connection's own without any
+//! thread being woken.
 //!
 //! A question goes on when whoever asked it gives up. To cancel it would be worse than to have an answer
 //! for nobody: a filer (4.48) whose caller goes away while it makes an entry ends with a nil

@@ -176,6 +176,8 @@ impl Filer {
                 peer.failed();
                 note(&mut attempts, &peer.address, describe(&status));
                 if status.code() == tonic::Code::DeadlineExceeded {
+                    // The next one is everybody's: it must not end with the runtime of a lane.
+                    let _inside = self.inner.background.enter();
                     peer.abandon_connection();
                 }
                 self.leave(index, &status);

@@ -29,7 +29,7 @@ pub(crate) struct Files {
     unsynced: Mutex<BTreeMap<NodeId, Vec<pb::FileChunk>>>,
 }
 
-/// Closed files of which is known what may not be on disk. The oldest inode goes first.
+/// Closed files of which is known what may not be on disk. The inode that was looked up first goes first.
 const UNSYNCED_MAX: usize = 16_384;
 
 /// One file that is open.

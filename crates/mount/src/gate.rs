@@ -48,13 +48,24 @@ impl Turns {
 pub(crate) struct Gate(RwLock<()>);
 
 impl Gate {
-    /// Uses paths.
-    pub(crate) fn pass(&self, ctx: &Context<'_>) -> Result<RwLockReadGuard<'_, ()>, Stopped> {
+    /// Uses paths. Waits for as long as a directory is being renamed, which may be longer than a request
+    /// has: what comes after has `budget` of its own.
+    pub(crate) fn pass<'c>(
+        &self,
+        ctx: &Context<'c>,
+        budget: Duration,
+    ) -> Result<(RwLockReadGuard<'_, ()>, Context<'c>), Stopped> {
+        let mut waited = false;
         loop {
             if let Some(guard) = self.0.try_read_for(LOOK) {
-                return Ok(guard);
+                let ctx = if waited { ctx.at_least(budget) } else { *ctx };
+                return Ok((guard, ctx));
             }
-            ctx.check()?;
+            waited = true;
+            match ctx.check() {
+                Err(Stopped::TimedOut) | Ok(()) => {}
+                Err(stopped) => return Err(stopped),
+            }
         }
     }
 

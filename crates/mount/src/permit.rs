@@ -104,8 +104,8 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the caller may change this extended attribute; about other name spaces than `user.` the kernel
-    /// decides by itself.
+    /// Whether the caller may change this extended attribute. The kernel decides by itself about two name spaces
+    /// (xattr(7)); but for `user.` the others mean nothing here.
     pub(crate) fn may_set_xattr(
         &self,
         ctx: &Context<'_>,
@@ -113,9 +113,11 @@ impl Core {
         node: NodeId,
         name: &str,
     ) -> Result<(), Errno> {
-        match name.starts_with("user.") {
-            true => self.permit(ctx, req, node, WRITE),
-            false => Ok(()),
+        match name.split_once('.') {
+            Some(("user", _)) => self.permit(ctx, req, node, WRITE),
+            Some(("trusted" | "security", _)) => Ok(()),
+            _ if self.config.default_permissions || req.uid == 0 => Ok(()),
+            _ => Err(Errno::EPERM),
         }
     }
 

@@ -110,13 +110,16 @@ impl Core {
         let pending = file.map(File::pending);
         let mut tries = Tries::default();
         let mut moved = false;
+        let mut now = *ctx;
         loop {
-            tries.next(ctx).inspect_err(|errno| {
+            tries.next(&now).inspect_err(|errno| {
                 if *errno == Errno::EAGAIN {
                     tracing::warn!(inode = node.0, "others keep changing the file: giving up");
                 }
             })?;
-            let _pass = self.gate.pass(ctx).map_err(stopped)?;
+            let (_pass, later) = self.pass(&now)?;
+            now = later;
+            let ctx = &now;
             let (located, current) = {
                 let tree = self.tree.read();
                 let content = tree.content(node).ok_or(Errno::ESTALE)?;
@@ -276,6 +279,11 @@ impl Core {
             if !place.as_ref().is_some_and(is_there) {
                 return Ok(());
             }
+            let is_doomed = self.tree.read().node(node).is_some_and(|held| held.doomed);
+            if is_doomed {
+                self.change(|tree| tree.vanished(node));
+                return Ok(());
+            }
             if Instant::now() >= until {
                 let (directory, name) = asked;
                 tracing::warn!(
@@ -398,9 +406,12 @@ fn is_same(current: &Entry, base: &pb::Entry, directory: &str) -> bool {
         Ok(found) => {
             let stored = base.attributes.as_ref().map_or(0, |it| it.inode);
             let group = &current.hard_link_id;
-            stored == 0
-                && found.hard_link_id.is_some()
-                && (group.is_none() || *group == found.hard_link_id)
+            let is_same = match found.hard_link_id {
+                Some(_) => group.is_none() || *group == found.hard_link_id,
+                // The path counts in it, which a rename of a directory above changes.
+                None => group.is_none() && found.crtime == current.crtime,
+            };
+            stored == 0 && is_same
         }
         Err(_) => false,
     }

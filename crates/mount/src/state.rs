@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use context::Context;
 use filer::{Filer, Stamped};
 use fuse::{Attr, Entry as Reply, Errno, NodeId, Request};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use seaweed::{Entry, Kind, pb};
 
 use crate::attr::attr;
@@ -82,6 +82,15 @@ impl Core {
         Context::new(self.config.retry + SLACK, req.interrupt)
     }
 
+    /// Uses paths, while no directory is being renamed; with the context for what follows.
+    pub(crate) fn pass<'c>(
+        &self,
+        ctx: &Context<'c>,
+    ) -> Result<(RwLockReadGuard<'_, ()>, Context<'c>), Errno> {
+        let passed = self.gate.pass(ctx, self.config.retry + SLACK);
+        passed.map_err(stopped)
+    }
+
     /// Changes the tree, and has the kernel told what follows from it.
     pub(crate) fn change<T>(&self, with: impl FnOnce(&mut Tree) -> T) -> T {
         let mut tree = self.tree.write();
@@ -108,8 +117,9 @@ impl Core {
         parent: NodeId,
         name: &str,
     ) -> Result<Result<Known, Negative>, Errno> {
-        let mut paced = false;
+        let (mut paced, mut now) = (false, *ctx);
         for _ in 0..ATTEMPTS_MAX {
+            let ctx = &now;
             let found = self.tree.read().find(parent, name);
             let question = match found {
                 Found::Known(known) => {
@@ -151,7 +161,7 @@ impl Core {
                 }
                 Ok(None) if self.tree.read().is_moving(&question.directory, name) => {
                     // It may be at its new place already.
-                    drop(self.gate.pass(ctx).map_err(stopped)?);
+                    now = self.pass(ctx)?.1;
                 }
                 Ok(None) => {
                     let keep = self.change(|tree| tree.absent(parent, name, &question));

@@ -678,6 +678,7 @@ impl Tree {
             });
         if let Some((dir, other)) = other {
             held.place = Place::In(*dir, Arc::clone(other));
+            held.lose_link();
             held.stale = true;
         } else if linked.is_some() {
             // Its other names are not known here, but they are there.

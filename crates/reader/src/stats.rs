@@ -98,7 +98,7 @@ pub struct ReaderStats {
 
 impl Export for ReaderStats {
     fn export(&self, to: &mut dyn Exporter) {
-        let plain: [(&str, &str, &Counter); 20] = [
+        let plain: [(&str, &str, &Counter); 22] = [
             ("reads", "Reads begun", &self.reads),
             ("reader_errors", "Reads of chunks that failed", &self.errors),
             ("reader_bytes", "Bytes from chunks and holes", &self.bytes),

@@ -189,6 +189,8 @@ pub struct FabricOptions {
     pub sidecars: Sidecars,
     /// `-rdma.sidecarUser`: numbers of users whose sidecars of this host are trusted with memory.
     pub sidecar_users: Vec<u32>,
+    /// `-peer.rack`; may be empty.
+    pub rack: String,
     /// `-rdma.fallback`: whether HTTP delivers what the fabric does not.
     pub fallback: bool,
     /// `-rdma.readOnly`: whether chunks are written over HTTP alone.
@@ -418,6 +420,7 @@ impl FabricOptions {
         let options = Self {
             sidecars: sidecars(values.text("rdma.sidecar")?)?,
             sidecar_users: users(SIDECAR_USER, values.text(SIDECAR_USER)?)?,
+            rack: values.text("peer.rack")?.to_owned(),
             fallback: values.switch("rdma.fallback"),
             read_only: values.switch("rdma.readOnly"),
             short_circuit: short_circuit(values)?,

@@ -56,7 +56,7 @@ impl Mount {
             None => None,
         };
         let _links = core.links.take(&ctx).map_err(stopped)?;
-        let _pass = core.gate.pass(&ctx).map_err(stopped)?;
+        let (_pass, ctx) = core.pass(&ctx)?;
         let question = self.question(parent)?;
         if core.is_hidden(&question.directory, name) {
             return Err(Errno::EPERM);

@@ -14,7 +14,6 @@ use fuse::{Entry as Reply, Errno, NodeId, Opened, Request};
 use seaweed::{Entry, Kind, pb};
 
 use crate::entry::Birth;
-use crate::save::stopped;
 use crate::tree::{Known, Question};
 
 use super::{Mount, new_name};
@@ -137,7 +136,7 @@ impl Mount {
         self.core.may_change_dir(&ctx, req, parent)?;
         self.has_room()?;
         core.keeper.pace(&ctx)?;
-        let _pass = core.gate.pass(&ctx).map_err(stopped)?;
+        let (_pass, ctx) = core.pass(&ctx)?;
         let question = {
             let tree = core.tree.read();
             let content = tree.content(parent).ok_or(Errno::ESTALE)?;

@@ -42,7 +42,7 @@ impl Mount {
             Some(file) => Some(file.turn.take(&ctx).map_err(stopped)?),
             None => None,
         };
-        let _pass = core.gate.pass(&ctx).map_err(stopped)?;
+        let (_pass, ctx) = core.pass(&ctx)?;
         let question = self.question(parent)?;
         if core.is_hidden(&question.directory, name) {
             return Err(Errno::ENOENT);
@@ -113,7 +113,15 @@ impl Mount {
     ) -> Result<(), Errno> {
         match file {
             Some(file) if !file.is_saved() && self.is_linked(Some(file.node)) => {
-                self.core.save(ctx, file.node, Some(file), false, None)
+                match self.core.save(ctx, file.node, Some(file), false, None) {
+                    Err(Errno::EINTR) => Err(Errno::EINTR),
+                    Err(errno) => {
+                        // No reason to keep a name, of all things when there is no room. Whoever wrote is told.
+                        tracing::warn!(inode = file.node.0, %errno, "not saved before a name goes");
+                        Ok(())
+                    }
+                    Ok(()) => Ok(()),
+                }
             }
             _ => Ok(()),
         }

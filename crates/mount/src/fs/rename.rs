@@ -76,7 +76,7 @@ impl Mount {
             let _closed = core.gate.close(&ctx).map_err(stopped)?;
             self.move_directory(source, (from.0, old), (to.0, new), flags)?;
         } else {
-            let _pass = core.gate.pass(&ctx).map_err(stopped)?;
+            let (_pass, ctx) = core.pass(&ctx)?;
             self.move_file(&ctx, (source, target), (from.0, old), (to.0, new), flags)?;
         }
         core.touch_dir(from.0);

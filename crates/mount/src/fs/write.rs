@@ -7,6 +7,7 @@ use context::Context;
 use filer::Filer;
 use fuse::{Errno, NodeId, Opened, Request, Write};
 use seaweed::{Kind, pb};
+use writer::WriteError;
 
 use crate::files::File;
 use crate::remote::RemoteError;
@@ -183,10 +184,9 @@ impl Mount {
         if !file.is_changed() {
             // What was written through descriptors that are closed may not be on disk.
             return match durable {
-                true => file.dirty.sync(&ctx),
+                true => self.sync_closed(&ctx, file),
                 false => Ok(()),
-            }
-            .map_err(|error| self.core.write_failed(file.node, &error));
+            };
         }
         let failed = file.dirty.take_error();
         self.core.save(&ctx, file.node, Some(file), durable, None)?;
@@ -194,6 +194,18 @@ impl Mount {
             Some(error) => Err(self.core.write_failed(file.node, &error)),
             None => Ok(()),
         }
+    }
+
+    /// Has what was written through closed descriptors put on disk. A failure is told once, as everywhere on
+    /// Linux: a volume may have become one that nothing can be written to, and stay so.
+    fn sync_closed(&self, ctx: &Context<'_>, file: &File) -> Result<(), Errno> {
+        let _turn = file.turn.take(ctx).map_err(stopped)?;
+        file.dirty.sync(ctx).map_err(|error| {
+            if !matches!(error, WriteError::Interrupted | WriteError::TimedOut) {
+                file.dirty.take_unsynced();
+            }
+            self.core.write_failed(file.node, &error)
+        })
     }
 
     /// close(2) when nobody waits for the bytes: tells what an upload has failed with before. RELEASE,

@@ -69,6 +69,9 @@ pub(crate) struct Node {
     pub(crate) content: Arc<Content>,
     /// The entry may be out of date: ask before showing attributes.
     pub(crate) stale: bool,
+    /// An event that is in no order with what is kept has taken its name away. If the filer does not have
+    /// it there, that is why.
+    pub(crate) doomed: bool,
     /// Set for directories.
     pub(crate) dir: Option<Box<Dir>>,
     lookups: AtomicU64,
@@ -99,6 +102,7 @@ impl Node {
             place,
             content: Arc::new(Content::new(entry, 1)),
             stale: false,
+            doomed: false,
             dir,
             lookups: AtomicU64::new(0),
             opens: AtomicU32::new(0),
@@ -196,6 +200,7 @@ impl Node {
     /// Takes a newer entry.
     pub(crate) fn update(&mut self, entry: Arc<Entry>) -> Change {
         self.stale = false;
+        self.doomed = false;
         let old = &self.content;
         if !old.entry.same_content(&entry) {
             self.content = Arc::new(Content::new(entry, old.version + 1));

@@ -30,7 +30,10 @@ impl Tree {
                 // A name that came is news to whoever has listed the directory, unless we made it.
                 self.doubt_at(&new, &event, event.old.is_none() && !event.ours);
             }
-            (Some(old), None) => self.doubt_at(&old, &event, true),
+            (Some(old), None) => {
+                self.doubt_at(&old, &event, true);
+                self.doom(&old);
+            }
             (None, None) => {}
         }
     }
@@ -46,6 +49,19 @@ impl Tree {
             self.place_moved(node, new, entry, event);
         }
         self.doubt_at(new, event, true);
+        if moved.is_none() && !event.ours {
+            self.doom(old);
+            self.doom(new);
+        }
+    }
+
+    /// Whatever is known by this name may have lost it.
+    fn doom(&mut self, at: &Placed) {
+        let parent = self.walk(&at.directory);
+        let node = parent.and_then(|parent| self.child(parent, &at.name)?.node);
+        if let Some(held) = node.and_then(|node| self.nodes.get_mut(&node)) {
+            held.doomed = true;
+        }
     }
 
     /// Takes the node from its old name, if it still is the inode that was moved.

@@ -49,7 +49,7 @@ pub(super) async fn start(
     let here = Here {
         host: host.clone(),
         data_center: options.data.data_center.clone(),
-        rack: String::new(),
+        rack: wanted.rack.clone(),
     };
     let peers = Peers::new(Arc::clone(&policy), here).context("starting the fabric")?;
     let peers = Arc::new(peers);

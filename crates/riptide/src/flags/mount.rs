@@ -261,8 +261,8 @@ pub static FABRIC: Section = Section {
             .help("Data center that other mounts are told.")
             .ignored(NO_PEERS),
         Flag::text("peer.rack")
-            .help("Rack that other mounts are told.")
-            .ignored(NO_PEERS),
+            .help("Rack of this mount: of the sidecars in its data center those in its rack are preferred.")
+            .needs("rdma.enabled", NO_FABRIC),
     ],
 };
 

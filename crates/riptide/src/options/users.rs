@@ -11,6 +11,9 @@ use crate::flags::FlagError;
 /// More have no reason; each is looked at for every connection.
 const MOST: usize = 16;
 
+/// The user "nobody".
+const OVERFLOW: u32 = 65_534;
+
 /// The numbers of users that `text` lists.
 pub(super) fn users(name: &'static str, text: &str) -> Result<Vec<u32>, FlagError> {
     let words = text.split(',').map(str::trim);
@@ -22,7 +25,7 @@ pub(super) fn users(name: &'static str, text: &str) -> Result<Vec<u32>, FlagErro
         }
         _ => {
             let expected = format!(
-                "up to {MOST} names or numbers of users of this machine, separated by commas"
+                "up to {MOST} names or numbers of users of this machine (not nobody, whom all users of containers may be), separated by commas"
             );
             Err(FlagError::bad(name, text, expected))
         }
@@ -31,11 +34,17 @@ pub(super) fn users(name: &'static str, text: &str) -> Result<Vec<u32>, FlagErro
 
 fn number(word: &str) -> Option<u32> {
     if word.bytes().all(|byte| byte.is_ascii_digit()) {
-        // The last one means none (chown(2)).
-        return word.parse().ok().filter(|uid| *uid != u32::MAX);
+        return word.parse().ok().filter(|uid| is_one(*uid));
     }
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    listed(&passwd, word).or_else(|| listed(&asked(word)?, word))
+    let found = listed(&passwd, word).or_else(|| listed(&asked(word)?, word));
+    found.filter(|uid| is_one(*uid))
+}
+
+/// Whether the number is that of one user: the largest means none (chown(2)), and the kernel shows everybody
+/// from outside of the user namespace as the overflow user (user_namespaces(7)).
+fn is_one(uid: u32) -> bool {
+    uid != u32::MAX && uid != OVERFLOW
 }
 
 /// What getent(1) prints, in the form of passwd(5).

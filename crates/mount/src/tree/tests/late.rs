@@ -32,6 +32,24 @@ fn a_late_event_of_a_rename_does_not_move_a_newer_file_of_the_old_name() {
 }
 
 #[test]
+fn an_inode_whose_name_another_filer_took_away_is_doomed_until_it_is_seen_again() {
+    let mut tree = tree();
+    let removed = learn(&mut tree, ROOT, numbered("a", 1, 7), 10).node;
+    let replaced = learn(&mut tree, ROOT, numbered("target", 1, 8), 10).node;
+    tree.apply(Moved {
+        same_clock: false,
+        ..event(Some(at("/", "a")), None, 20)
+    });
+    tree.apply(late_rename(9, 20, false));
+    for (node, name) in [(removed, "a"), (replaced, "target")] {
+        assert!(tree.node(node).unwrap().doomed, "{name}");
+        assert!(tree.path(node).is_some(), "it may be there all the same");
+    }
+    tree.refreshed(removed, numbered("a", 1, 7), 30, tree.seq());
+    assert!(!tree.node(removed).unwrap().doomed);
+}
+
+#[test]
 fn an_inode_that_another_filer_moved_is_found_at_its_new_name() {
     let mut tree = tree();
     let moved = learn(&mut tree, ROOT, numbered("new", 1, 7), 10).node;
