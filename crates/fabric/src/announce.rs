@@ -198,7 +198,7 @@ mod tests {
         json!({
             "status": "healthy",
             "http": "a:8081",
-            "fabric": {"version": 1, "host": "3f", "unix": "/run/s", "tcp": "a:18081", "rdma": ["10.0.0.1:18081"]},
+            "fabric": {"version": VERSION, "host": "3f", "unix": "/run/s", "tcp": "a:18081", "rdma": ["10.0.0.1:18081"]},
             "volume_servers": ["a:8080"],
             "volumes": [1, 2],
             "generation": 7,
@@ -245,12 +245,12 @@ mod tests {
             ),
             (
                 "/fabric/version",
-                json!(2),
-                "the sidecar speaks version 2 of the fabric's protocol, expected 1",
+                json!(1),
+                "the sidecar speaks version 1 of the fabric's protocol, expected 2",
             ),
             (
                 "/fabric",
-                json!({"version": 1, "host": "3f"}),
+                json!({"version": VERSION, "host": "3f"}),
                 "the sidecar does not say where it listens",
             ),
         ] {

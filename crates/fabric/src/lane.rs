@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::wire::{Answer, Item, MAX_READ, Place, Welcome, Write, Written};
+use crate::wire::{Answer, Item, Limits, MAX_READ, Place, Write, Written};
 
 /// An open connection to a sidecar, owned by one thread at a time.
 pub trait Lane: Send {
@@ -44,7 +44,7 @@ pub trait Lane: Send {
     }
 
     /// What the server takes in one request.
-    fn limits(&self) -> Welcome;
+    fn limits(&self) -> Limits;
 
     /// Sends a request. Everything of an earlier exchange has been received.
     ///
@@ -198,6 +198,9 @@ pub enum Broken {
     /// The peer breaks the protocol.
     #[error("the peer breaks the protocol: {0}")]
     Protocol(String),
+    /// The peer is not who it should be.
+    #[error("the peer does not prove itself: {0}")]
+    Unproven(&'static str),
     /// The peer does not want us.
     #[error("refused: {0}")]
     Refused(String),

@@ -248,7 +248,7 @@ mod tests {
         Announcement {
             http: http.to_owned(),
             fabric: Endpoints {
-                version: 1,
+                version: crate::wire::VERSION,
                 host: host.to_owned(),
                 tcp: Some(http.to_owned()),
                 ..Endpoints::default()

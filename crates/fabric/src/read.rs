@@ -330,7 +330,9 @@ impl FabricRoute {
     /// No lane could be opened.
     fn unopened(&self, error: &DialError) -> Reason {
         self.peers.look_again();
-        let refused = |attempt: &crate::carrier::Attempt| matches!(attempt.why, Broken::Refused(_));
+        let refused = |attempt: &crate::carrier::Attempt| {
+            matches!(attempt.why, Broken::Refused(_) | Broken::Unproven(_))
+        };
         match error {
             DialError::Failed(attempts) if attempts.iter().any(refused) => Reason::Refused,
             DialError::Version(_) => Reason::Refused,

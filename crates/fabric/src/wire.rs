@@ -7,10 +7,12 @@
 //!
 //! ```text
 //! client                                   server
-//! Hello   version, nonce, placement    ──▶
+//! Hello   nonce, whether memory comes  ──▶
 //!                                      ◀── Challenge   nonce, whether a proof is wanted
 //! Proof   HMAC over both nonces        ──▶
-//!                                      ◀── Welcome     limits     (or Refusal, then the end)
+//!                                      ◀── Welcome     limits, HMAC  (or Refusal, then the end)
+//! Memory  regions                      ──▶
+//!                                      ◀── Ready
 //! Read    items                        ──▶
 //!                                      ◀── Answer      item 0, its bytes inline or already placed
 //!                                      ◀── Answer      item 1 …
@@ -26,7 +28,9 @@
 //! ([`Endpoints::writes`](crate::announce::Endpoints::writes)), which older clients do not look at. So it is with
 //! files that are lent ([`Endpoints::lends`](crate::announce::Endpoints::lends)).
 //!
-//! No memory key and no descriptor is used before the proof was accepted.
+//! Each end proves to the other that it holds the cluster's read key, if there is one ([`Proof`]). No memory
+//! key, address or descriptor leaves the client before the server has accepted its proof and given its own. A
+//! client without memory sends no Memory, and its lane is open with the Welcome.
 //!
 //! Where bytes go is decided for each item: [`Place::Inline`] puts them behind the answer's frame,
 //! [`Place::Region`] names memory of the client that the server writes to before it answers (by
@@ -51,15 +55,14 @@
 //! | body | bytes | field |
 //! |---|---|---|
 //! | Hello | 0..16 | nonce |
-//! | | 16 | `n`, length of the name |
-//! | | 17 | `r`, number of regions |
-//! | | 18..18+n | name |
-//! | | then 20 each | regions: `len` (8), `base` (8), `key` (4) |
+//! | | 16 | 1 if a Memory comes, else 0 |
+//! | | then all | name |
 //! | Challenge | 0..16 | nonce |
 //! | | 16 | 1 if a proof is wanted, else 0 |
 //! | Proof | 0..32 | code |
 //! | Welcome | 0..2 | most items |
 //! | | 2..10 | most bytes of one item |
+//! | | 10..42 | code |
 //! | Refusal | all | reason, UTF-8 |
 //! | Read | 0..2 | number of items |
 //! | | then 40 each | items |
@@ -105,6 +108,8 @@
 //! | | 1 | bytes of an offset in the index, 4 or 5; 0 without files |
 //! | | 2 | ranges are checked: 0 always, 1 when cached, 2 never; 0 without files |
 //! | | 3..5 | compaction revision of the volume; 0 without files |
+//! | Memory | 20 each | regions, at least one: `len` (8), `base` (8), `key` (4) |
+//! | Ready | none | |
 //!
 //! A frame has one encoding only: what decodes encodes to the same bytes again. Bytes from a socket
 //! go through a [`FrameReader`]; [`encode()`] appends frames to a buffer that is used again and again.
@@ -122,14 +127,17 @@ mod write;
 
 use seaweed::FileId;
 
+use header::Kind;
+
 pub use encode::{encode, encode_answer, encode_read, encode_write};
 pub use error::WireError;
 pub use lend::{Borrow, FileTerms, Inodes, Lent, Verify};
+pub use proof::{Proof, Role, Signed, Way};
 pub use reader::{Frame, FrameReader, Next};
 pub use write::{MAX_SERVER, MAX_TEXT, MAX_TOKEN, Outcome, Write, Written};
 
 /// The version spoken here. Another one is refused by name.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of a frame's header.
 pub const HEADER: usize = 24;
 /// The longest body of a frame.
@@ -157,7 +165,7 @@ pub enum Message {
     Challenge(Challenge),
     /// The client proves that it holds the cluster's read key.
     Proof(Proof),
-    /// The lane is open.
+    /// The proof was accepted, and here is the server's. The lane is open, or memory may be told.
     Welcome(Welcome),
     /// The lane will not be opened; the connection ends.
     Refusal(Refusal),
@@ -179,22 +187,33 @@ pub enum Message {
     Borrow(Borrow),
     /// The files, or why not.
     Lent(Lent),
+    /// The client's memory.
+    Memory(Memory),
+    /// The memory can be used: the lane is open.
+    Ready,
 }
 
 /// How the client introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// Random, for the proof.
+    /// Random, for the proofs.
     pub nonce: [u8; 16],
+    /// Whether a [`Message::Memory`] follows the Welcome.
+    pub offers: bool,
     /// Who it is, for the server's log and statistics; at most 64 bytes of printable ASCII.
     pub name: String,
-    /// Memory the server may write to, once the lane is open.
+}
+
+/// What the server may write to, and read from for writes, once the lane is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// 1 to [`MAX_REGIONS`].
     pub regions: Vec<Region>,
 }
 
 /// Memory of the client.
 ///
-/// On a lane of shared memory its descriptor travels beside the Hello (`SCM_RIGHTS`), one for each
+/// On a lane of shared memory its descriptor travels beside the Memory (`SCM_RIGHTS`), one for each
 /// region in their order; with verbs `key` is the remote key and `base` the virtual address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
@@ -215,17 +234,18 @@ pub struct Challenge {
     pub wants_proof: bool,
 }
 
-/// HMAC-SHA256 under the cluster's read key of `"riptide fabric 1"`, the client's nonce and the
-/// server's; zeros where no proof is wanted.
+/// The server has accepted the client's proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proof {
-    /// The code.
-    pub mac: [u8; 32],
+pub struct Welcome {
+    /// What it grants.
+    pub limits: Limits,
+    /// That the server holds the cluster's read key as well.
+    pub proof: Proof,
 }
 
 /// What the server grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Welcome {
+pub struct Limits {
     /// Items it takes in one read, at most [`MAX_ITEMS`].
     pub max_items: u16,
     /// Bytes it gives for one item, at most [`MAX_READ`].
@@ -283,7 +303,7 @@ pub enum Place {
     /// In a region of the client, whole within its bounds. The server may still send up to
     /// [`INLINE`] bytes inline.
     Region {
-        /// Number of the region in the Hello.
+        /// Number of the region in the Memory.
         region: u16,
         /// The first byte, counted from the start of the region.
         offset: u64,
@@ -338,6 +358,11 @@ pub enum Status {
 }
 
 impl Message {
+    /// Its kind, as errors call it.
+    pub fn name(&self) -> &'static str {
+        Kind::of(self).name()
+    }
+
     /// Bytes that follow the frame.
     pub fn data(&self) -> usize {
         match self {

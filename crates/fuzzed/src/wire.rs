@@ -1,7 +1,7 @@
 //! What arrives on sockets and on /dev/fuse.
 
 use fabric::http::{Parsed, parse_head};
-use fabric::wire::{Frame, FrameReader, Next, encode};
+use fabric::wire::{Frame, FrameReader, Next, VERSION, encode};
 
 /// Heads of HTTP answers: where one ends does not depend on how much of it has arrived.
 pub fn http_head(data: &[u8]) {
@@ -20,7 +20,7 @@ pub fn fabric_frame(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else {
         return;
     };
-    let mut frame = [b"RT\x01", &[*kind][..]].concat();
+    let mut frame = [b"RT", &[VERSION, *kind][..]].concat();
     // A body longer than u32 is longer than any frame.
     frame.extend((body.len() as u32).to_le_bytes());
     frame.extend([7; 8]);

@@ -16,7 +16,7 @@ use crate::http::wait::{Halt, Watch};
 use crate::http::wire::Wire;
 use crate::memory::Arena;
 use crate::nonce::nonce;
-use crate::wire::{self, FrameReader, Hello, Message, Next, Region, Welcome};
+use crate::wire::{self, FrameReader, Hello, Limits, Memory, Message, Next, Region, Way};
 
 /// What every lane says at its start.
 #[derive(Debug, Clone, Copy)]
@@ -26,16 +26,30 @@ pub(super) struct Greeting<'a> {
 }
 
 impl Greeting<'_> {
+    /// A handshake, with a nonce of its own; `offers` tells whether memory will be told.
+    pub(super) fn begin(self, way: Way, offers: bool) -> io::Result<Handshake> {
+        let hello = Hello {
+            nonce: nonce()?,
+            offers,
+            name: self.name.to_owned(),
+        };
+        Ok(Handshake::new(hello, self.key.cloned(), way))
+    }
+
     /// Opens a lane over a fresh connection. An arena is offered to the server, which must be a
-    /// unix socket's then.
+    /// unix socket's then, once it has proved itself.
     pub(super) fn exchange(
         self,
-        carrier: &'static str,
+        way: Way,
         wire: Wire,
         arena: Option<&Arena>,
         watch: &Watch<'_>,
     ) -> Result<StreamLane, Failure> {
-        let (wire, reader, limits) = self.shake(wire, arena, watch)?;
+        let (wire, reader, limits) = self.shake(way, wire, arena, watch)?;
+        let carrier = match way {
+            Way::Shm => "shm",
+            _ => "tcp",
+        };
         let region = arena.map(|_| 0);
         Ok(StreamLane::new(carrier, wire, reader, region, limits))
     }
@@ -43,42 +57,50 @@ impl Greeting<'_> {
     /// Shakes hands; what comes next is read by the reader.
     pub(super) fn shake(
         self,
+        way: Way,
         mut wire: Wire,
         arena: Option<&Arena>,
         watch: &Watch<'_>,
-    ) -> Result<(Wire, FrameReader, Welcome), Failure> {
-        let nonce = nonce()?;
-        let regions = arena.map(|arena| Region {
-            len: arena.len() as u64,
-            base: 0,
-            key: 0,
-        });
-        let hello = Hello {
-            nonce,
-            name: self.name.to_owned(),
-            regions: regions.into_iter().collect(),
-        };
-        let mut handshake = Handshake::new(hello, self.key.cloned());
+    ) -> Result<(Wire, FrameReader, Limits), Failure> {
+        let mut handshake = self.begin(way, arena.is_some())?;
         let mut frame = Vec::new();
         wire::encode(0, &handshake.hello(), &mut frame)?;
-        let sent = match arena {
-            None => 0,
-            Some(arena) => send_with(&wire, &frame, arena, watch)?,
-        };
-        wire.send(&[&frame[sent..]], watch)?;
+        wire.send(&[&frame], watch)?;
         let mut reader = FrameReader::new();
         loop {
             let message = receive(&mut wire, &mut reader, watch)?;
-            match handshake.take(message).map_err(Failure::Broken)? {
-                Reply::Send(message) => {
-                    frame.clear();
+            frame.clear();
+            let sent = match (handshake.take(message)?, arena) {
+                (Reply::Open(limits), _) => return Ok((wire, reader, limits)),
+                (Reply::Send(message), _) => {
                     wire::encode(0, &message, &mut frame)?;
-                    wire.send(&[&frame], watch)?;
+                    0
                 }
-                Reply::Open(limits) => return Ok((wire, reader, limits)),
-            }
+                (Reply::Offer, Some(arena)) => {
+                    let region = Region {
+                        len: arena.len() as u64,
+                        base: 0,
+                        key: 0,
+                    };
+                    wire::encode(0, &memory(region), &mut frame)?;
+                    send_with(&wire, &frame, arena, watch)?
+                }
+                (Reply::Offer, None) => return Err(nothing_to_offer()),
+            };
+            wire.send(&[&frame[sent..]], watch)?;
         }
     }
+}
+
+pub(super) fn memory(region: Region) -> Message {
+    Message::Memory(Memory {
+        regions: vec![region],
+    })
+}
+
+/// Never: the Hello says whether there is memory.
+pub(super) fn nothing_to_offer() -> Failure {
+    io::Error::other("there is no memory to offer").into()
 }
 
 /// Sends the front of `bytes`, and with it the arena's descriptor.

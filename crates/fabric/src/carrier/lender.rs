@@ -20,7 +20,7 @@ use super::shm;
 use crate::http::wait::{Halt, Watch};
 use crate::http::wire::Wire;
 use crate::lane::Broken;
-use crate::wire::{self, Borrow, FileTerms, FrameReader, Lent, Message, Next};
+use crate::wire::{self, Borrow, FileTerms, FrameReader, Lent, Message, Next, Way};
 
 /// An open connection to a lender.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Lender {
     ) -> Result<Self, Failure> {
         let socket = shm::reach(path, watch)?;
         shm::check_peer(&socket, trusted)?;
-        let (wire, reader, _) = greeting.shake(Wire::over(socket), None, watch)?;
+        let (wire, reader, _) = greeting.shake(Way::Shm, Wire::over(socket), None, watch)?;
         Ok(Self {
             wire,
             reader,

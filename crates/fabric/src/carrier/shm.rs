@@ -1,6 +1,6 @@
 //! A lane over a unix socket, with our memory at hand for the server.
 //!
-//! The arena's memfd travels beside the Hello. With it the server can map all of our memory, in which lie the
+//! The arena's memfd travels beside the Memory, when the server has proved itself. With it the server can map all of our memory, in which lie the
 //! bytes of other files and other sidecars as well. So it goes only to a process of root or of our own
 //! user, which could reach that memory anyway, or of a user whom the administrator trusts with it; the
 //! kernel tells who it was that listened (`SO_PEERCRED`, unix(7)).
@@ -21,6 +21,7 @@ use super::stream::StreamLane;
 use crate::http::wait::Watch;
 use crate::http::wire::Wire;
 use crate::memory::Arena;
+use crate::wire::Way;
 
 /// Connects and shakes hands; with an arena, the server may write to it.
 pub(super) fn open(
@@ -34,7 +35,7 @@ pub(super) fn open(
     if arena.is_some() {
         check_peer(&socket, trusted)?;
     }
-    greeting.exchange("shm", Wire::over(socket), arena, watch)
+    greeting.exchange(Way::Shm, Wire::over(socket), arena, watch)
 }
 
 pub(super) fn reach(path: &str, watch: &Watch<'_>) -> Result<OwnedFd, Failure> {

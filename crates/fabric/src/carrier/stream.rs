@@ -14,7 +14,7 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use crate::http::wire::Wire;
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
 use crate::wire::{
-    self, Answer, Extent, Frame, FrameReader, INLINE, Item, Message, Next, Place, Status, Welcome,
+    self, Answer, Extent, Frame, FrameReader, INLINE, Item, Limits, Message, Next, Place, Status,
     WireError, Write, Written,
 };
 
@@ -25,7 +25,7 @@ pub(super) struct StreamLane {
     wire: Wire,
     reader: FrameReader,
     region: Option<u16>,
-    limits: Welcome,
+    limits: Limits,
     /// Of the exchange in flight, or the last one.
     id: u64,
     /// Asked for and not yet answered, from `next` on.
@@ -63,7 +63,7 @@ impl StreamLane {
         wire: Wire,
         reader: FrameReader,
         region: Option<u16>,
-        limits: Welcome,
+        limits: Limits,
     ) -> Self {
         Self {
             carrier,
@@ -282,12 +282,12 @@ impl Lane for StreamLane {
         self.region
     }
 
-    fn limits(&self) -> Welcome {
+    fn limits(&self) -> Limits {
         self.limits
     }
 
     fn start(&mut self, id: u64, items: &[Item]) -> Result<(), Broken> {
-        let Welcome {
+        let Limits {
             max_items,
             max_read,
         } = self.limits;

@@ -11,6 +11,7 @@ use super::stream::StreamLane;
 use crate::http::resolve::Resolver;
 use crate::http::wait::Watch;
 use crate::http::wire::{Secure, Wire, server_name};
+use crate::wire::Way;
 
 /// Connects and shakes hands.
 pub(super) fn open(
@@ -28,7 +29,7 @@ pub(super) fn open(
         }),
     };
     let wire = resolver.try_each(watch, |address| Wire::open(address, secure.as_ref(), watch))?;
-    greeting.exchange("tcp", wire, None, watch)
+    greeting.exchange(Way::Tcp, wire, None, watch)
 }
 
 /// Why there is no lane to a server that wants TLS.

@@ -3,14 +3,16 @@
 //! Owned by the thread that reads or writes, like every lane: it posts the request, sleeps in poll(2) on the
 //! queue pair's two descriptors (completions, and the end of the connection), which an epoll
 //! instance joins to one, and takes what has completed itself. The arena is registered once
-//! for each device ([`pins`]) and offered in the Hello; `crate::rdma` tells how frames travel.
+//! for each device ([`pins`]) and offered to servers that have proved themselves; `crate::rdma` tells how
+//! frames travel.
 //!
 //! # Trust
-//! A server is told the key of all of the arena with the Hello, and uses it when it has accepted
-//! our proof: to write there, and, where this end wants to send writes, to read. The server itself proves nothing: whoever the filer, or the administrator, names as
-//! a sidecar is trusted with the arena, and with nothing else. A proof would not change that. RDMA
-//! packets are neither encrypted nor signed, so that whoever can read or forge them on the way has
-//! the key as well. The network of the rails has to be one's own.
+//! A server is told the key of all of the arena when it has accepted our proof and has proved that it holds the
+//! cluster's read key, for the address that we connected to: to write there, and, where this end wants to send
+//! writes, to read. Where the cluster has no read key, whoever the filer, or the administrator, names as a
+//! sidecar is trusted with the arena, and with nothing else. RDMA packets are neither encrypted nor signed, so
+//! that whoever can read or forge them on the way has the key as well. The network of the rails has to be
+//! one's own.
 
 mod pins;
 mod rails;
@@ -27,16 +29,15 @@ use verbs::{Connecting, Connection, Event, Lost, Progress};
 pub(super) use self::pins::Pins;
 pub(super) use self::rails::Rails;
 use super::error::Failure;
-use super::greet::Greeting;
+use super::greet::{Greeting, memory, nothing_to_offer};
 use super::stream::{Nobody, check};
-use crate::client::{Handshake, Reply};
+use crate::client::Reply;
 use crate::http::wait::{Halt, Watch};
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
-use crate::nonce::nonce;
 use crate::rdma;
 use crate::wire::{
-    self, Answer, Frame, FrameReader, Hello, INLINE, Item, Message, Next, Place, Welcome,
-    WireError, Write, Written,
+    self, Answer, Frame, FrameReader, INLINE, Item, Limits, Message, Next, Place, Way, WireError,
+    Write, Written,
 };
 
 /// Connects and shakes hands; the server may write to the arena of `pins`. Gives the name of the
@@ -53,19 +54,16 @@ pub(super) fn open(
         Some(pins) => Some(pins.region(domain, watch)?),
         None => None,
     };
-    let hello = Hello {
-        nonce: nonce()?,
-        name: greeting.name.to_owned(),
-        regions: region.into_iter().collect(),
-    };
     let mut lane = VerbsLane::new(connection, region.map(|_| 0))?;
     lane.takes_writes = pins.is_some_and(Pins::can_be_read);
-    let mut handshake = Handshake::new(hello, greeting.key.cloned());
+    let mut handshake = greeting.begin(Way::Rdma(address), region.is_some())?;
     lane.send(0, &handshake.hello())?;
     loop {
-        match handshake.take(lane.hear(watch)?)? {
-            Reply::Send(message) => lane.send(0, &message)?,
-            Reply::Open(limits) => {
+        match (handshake.take(lane.hear(watch)?)?, region) {
+            (Reply::Send(message), _) => lane.send(0, &message)?,
+            (Reply::Offer, Some(region)) => lane.send(0, &memory(region))?,
+            (Reply::Offer, None) => return Err(nothing_to_offer()),
+            (Reply::Open(limits), _) => {
                 lane.limits = limits;
                 return Ok((lane, domain.name()));
             }
@@ -96,7 +94,7 @@ pub(super) struct VerbsLane {
     reader: FrameReader,
     out: Vec<u8>,
     region: Option<u16>,
-    limits: Welcome,
+    limits: Limits,
     /// Of the exchange in flight, or the last one.
     id: u64,
     /// Asked for and not yet answered, from `next` on.
@@ -129,7 +127,7 @@ impl VerbsLane {
             reader: FrameReader::new(),
             out: Vec::new(),
             region,
-            limits: Welcome {
+            limits: Limits {
                 max_items: 1,
                 max_read: 0,
             },
@@ -301,7 +299,7 @@ impl Lane for VerbsLane {
         self.region
     }
 
-    fn limits(&self) -> Welcome {
+    fn limits(&self) -> Limits {
         self.limits
     }
 
@@ -310,7 +308,7 @@ impl Lane for VerbsLane {
     }
 
     fn start(&mut self, id: u64, items: &[Item]) -> Result<(), Broken> {
-        let Welcome {
+        let Limits {
             max_items,
             max_read,
         } = self.limits;

@@ -75,7 +75,7 @@ impl From<&Broken> for Reason {
     fn from(broken: &Broken) -> Self {
         match broken {
             Broken::Gone(_) | Broken::Io(_) | Broken::Protocol(_) => Self::Broken,
-            Broken::Refused(_) => Self::Refused,
+            Broken::Refused(_) | Broken::Unproven(_) => Self::Refused,
         }
     }
 }

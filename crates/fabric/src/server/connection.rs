@@ -92,7 +92,7 @@ impl<S: Shelf> Connection<S> {
         nonce: [u8; 16],
     ) -> Self {
         let now = Instant::now();
-        let session = Session::new(link.terms(&shared.terms), nonce, now);
+        let session = Session::new(link.terms(&shared.terms), link.way(carrier), nonce, now);
         let deadline = session.deadline().map_or(0, |at| shared.moment(at));
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),

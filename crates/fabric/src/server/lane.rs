@@ -45,7 +45,7 @@ pub(super) struct Lane<S: Shelf> {
     carrier: &'static str,
     link: Link,
     session: Session,
-    /// Descriptors that came with the Hello.
+    /// Descriptors that came with the Memory.
     files: Vec<OwnedFd>,
     regions: Vec<Arc<Mapped>>,
     serving: Option<Serving<S>>,

@@ -1,14 +1,14 @@
 //! One lane, as the server sees it.
 //!
 //! ```text
-//! Greeting ──Hello──▶ Proving ──Proof──▶ Admitting ──admit()──▶ Idle ─Read, Write▶ Serving
-//!     │                  │                   │                   ▲                 │
-//!     └──── anything else, or too slow: Refusal, Closed          └───finished()────┘
+//! Greeting ──Hello──▶ Proving ──Proof──▶ Offering ──Memory──▶ Admitting ──admit()──▶ Idle ─Read, Write▶ Serving
+//!     │                  │  └──without memory──│────────────────▶ │                   ▲                 │
+//!     └──── anything else, or too slow: Refusal, Closed ──────────┘                   └───finished()────┘
 //! ```
 //!
-//! Frames come in, an [`Effect`] comes out; time and the nonce are arguments. What a client says
-//! about its memory is not looked at, let alone mapped, before its proof was accepted: only
-//! [`Effect::Admit`] tells the carrier to do so, and only its [`Session::admit`] opens the lane.
+//! Frames come in, an [`Effect`] comes out; time and the nonce are arguments. The Welcome, with our proof, goes
+//! to clients only whose proof was accepted. What a client says about its memory is not taken before: only
+//! [`Effect::Admit`] tells the carrier to map it, and only its [`Session::admit`] opens the lane.
 //!
 //! A client has one exchange in flight. [`Session::finished`] is called *before* the last answer is
 //! sent, because the next request may arrive the moment after. A request that repeats the id of the one
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use seaweed::jwt::SigningKey;
 
 use crate::wire::{
-    Borrow, Challenge, Frame, Hello, Item, MAX_ITEMS, MAX_READ, Message, Place, Proof, Refusal,
-    Region, Welcome, WireError, Write,
+    Borrow, Challenge, Frame, Hello, Item, Limits, MAX_ITEMS, MAX_READ, Memory, Message, Place,
+    Proof, Refusal, Region, Role, Signed, Way, Welcome, WireError, Write,
 };
 
 /// What a server grants, the same for all lanes.
@@ -55,8 +55,12 @@ impl Default for Terms {
 #[derive(Debug)]
 pub struct Session {
     terms: Terms,
-    nonce: [u8; 16],
-    hello: Hello,
+    /// What both ends sign; the client's part is known from its Hello on.
+    signed: Signed,
+    name: String,
+    /// Whether a Memory follows the Welcome.
+    offers: bool,
+    regions: Vec<Region>,
     state: State,
     /// The id of the last request.
     last: Option<u64>,
@@ -122,6 +126,8 @@ pub enum End {
 enum State {
     Greeting,
     Proving,
+    /// It was welcomed, and its memory is to come.
+    Offering,
     Admitting,
     Idle,
     Serving(u64),
@@ -129,17 +135,19 @@ enum State {
 }
 
 impl Session {
-    /// A lane that was just accepted. `nonce` is random and never used again.
-    pub fn new(terms: Terms, nonce: [u8; 16], now: Instant) -> Self {
+    /// A lane that was just accepted, by this way. `nonce` is random and never used again.
+    pub fn new(terms: Terms, way: Way, nonce: [u8; 16], now: Instant) -> Self {
         Self {
             deadline: now + terms.patience,
             terms,
-            nonce,
-            hello: Hello {
-                nonce: [0; 16],
-                name: String::new(),
-                regions: Vec::new(),
+            signed: Signed {
+                client: [0; 16],
+                server: nonce,
+                way,
             },
+            name: String::new(),
+            offers: false,
+            regions: Vec::new(),
             state: State::Greeting,
             last: None,
         }
@@ -147,12 +155,17 @@ impl Session {
 
     /// The client's name; empty before it said Hello.
     pub fn name(&self) -> &str {
-        &self.hello.name
+        &self.name
     }
 
     /// The memory the client offers. Not to be touched before [`Effect::Admit`].
     pub fn regions(&self) -> &[Region] {
-        &self.hello.regions
+        &self.regions
+    }
+
+    /// Whether the next frame is the client's memory, with descriptors beside it if there are any.
+    pub fn wants_memory(&self) -> bool {
+        self.state == State::Offering
     }
 
     /// Whether the handshake is over, so that reads are taken.
@@ -163,7 +176,9 @@ impl Session {
     /// When [`tick`](Self::tick) should be called; not at all once the lane is open.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Greeting | State::Proving | State::Admitting => Some(self.deadline),
+            State::Greeting | State::Proving | State::Offering | State::Admitting => {
+                Some(self.deadline)
+            }
             State::Idle | State::Serving(_) | State::Closed => None,
         }
     }
@@ -187,6 +202,7 @@ impl Session {
             }
             (State::Greeting, Message::Hello(hello)) => self.greet(hello),
             (State::Proving, Message::Proof(proof)) => self.prove(&proof),
+            (State::Offering, Message::Memory(memory)) => self.offered(memory),
             (State::Idle | State::Serving(_), Message::Ping) => send(id, Message::Pong),
             (State::Idle | State::Serving(_), Message::Pong) => Effect::Nothing,
             (State::Idle, Message::Read(_)) if self.last == Some(id) => {
@@ -225,7 +241,7 @@ impl Session {
             (State::Serving(_), Message::Read(_) | Message::Write(_) | Message::Borrow(_)) => {
                 self.refuse("another request is still in flight on this lane")
             }
-            (_, message) => self.refuse(format!("{} is out of turn", name(&message))),
+            (_, message) => self.refuse(format!("{} is out of turn", message.name())),
         }
     }
 
@@ -240,11 +256,10 @@ impl Session {
             return Effect::Nothing;
         }
         self.state = State::Idle;
-        let welcome = Welcome {
-            max_items: self.terms.max_items,
-            max_read: self.terms.max_read,
-        };
-        send(0, Message::Welcome(welcome))
+        match self.offers {
+            true => send(0, Message::Ready),
+            false => self.welcome(),
+        }
     }
 
     /// Ends the lane for a reason that the client is told.
@@ -265,24 +280,40 @@ impl Session {
     }
 
     fn greet(&mut self, hello: Hello) -> Effect {
-        self.hello = hello;
+        self.signed.client = hello.nonce;
+        self.name = hello.name;
+        self.offers = hello.offers;
         self.state = State::Proving;
         let challenge = Challenge {
-            nonce: self.nonce,
+            nonce: self.signed.server,
             wants_proof: self.terms.key.is_some(),
         };
         send(0, Message::Challenge(challenge))
     }
 
     fn prove(&mut self, proof: &Proof) -> Effect {
-        let is_good = match &self.terms.key {
-            Some(key) => proof.is_good(key, &self.hello.nonce, &self.nonce),
-            None => *proof == Proof::new(None, &self.hello.nonce, &self.nonce),
-        };
-        if !is_good {
+        if !proof.is_good(self.terms.key.as_ref(), Role::Client, &self.signed) {
             return self.close(End::Unproven);
         }
-        for (at, region) in self.hello.regions.iter().enumerate() {
+        if self.offers {
+            self.state = State::Offering;
+            return self.welcome();
+        }
+        self.state = State::Admitting;
+        Effect::Admit
+    }
+
+    fn welcome(&self) -> Effect {
+        let limits = Limits {
+            max_items: self.terms.max_items,
+            max_read: self.terms.max_read,
+        };
+        let proof = Proof::new(self.terms.key.as_ref(), Role::Server, &self.signed);
+        send(0, Message::Welcome(Welcome { limits, proof }))
+    }
+
+    fn offered(&mut self, memory: Memory) -> Effect {
+        for (at, region) in memory.regions.iter().enumerate() {
             if region.len == 0 || region.base.checked_add(region.len).is_none() {
                 let Region { len, base, .. } = region;
                 return self.refuse(format!(
@@ -290,6 +321,7 @@ impl Session {
                 ));
             }
         }
+        self.regions = memory.regions;
         self.state = State::Admitting;
         Effect::Admit
     }
@@ -328,7 +360,7 @@ impl Session {
                 false => Ok(()),
             };
         };
-        let memory = self.hello.regions.get(usize::from(region));
+        let memory = self.regions.get(usize::from(region));
         let memory = memory.ok_or_else(|| format!("{what} names no region {region}"))?;
         let end = offset.checked_add(bytes);
         match end.is_some_and(|end| end <= memory.len) {
@@ -354,25 +386,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 fn send(id: u64, message: Message) -> Effect {
     Effect::Send(Frame { id, message })
-}
-
-fn name(message: &Message) -> &'static str {
-    match message {
-        Message::Hello(_) => "Hello",
-        Message::Challenge(_) => "Challenge",
-        Message::Proof(_) => "Proof",
-        Message::Welcome(_) => "Welcome",
-        Message::Refusal(_) => "Refusal",
-        Message::Read(_) => "Read",
-        Message::Answer(_) => "Answer",
-        Message::Ping => "Ping",
-        Message::Pong => "Pong",
-        Message::Bye => "Bye",
-        Message::Write(_) => "Write",
-        Message::Written(_) => "Written",
-        Message::Borrow(_) => "Borrow",
-        Message::Lent(_) => "Lent",
-    }
 }
 
 #[cfg(test)]

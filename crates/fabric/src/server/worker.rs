@@ -91,7 +91,10 @@ fn accept_rdma<S: Shelf>(shared: &Shared<S>, rail: &verbs::Listener, bench: &mut
             Ok(Some(request)) => welcome(shared, "rdma", bench, || {
                 let accepted = request.accept(&rdma::server(), &[]);
                 let connection = accepted.map_err(io::Error::other)?;
-                Ok(Link::Rdma(Box::new(super::rdma::Link::new(connection))))
+                Ok(Link::Rdma(Box::new(super::rdma::Link::new(
+                    connection,
+                    rail.local_addr(),
+                ))))
             }),
             Ok(None) => return,
             Err(error) => {

@@ -2,11 +2,11 @@
 
 use seaweed::FileId;
 
-use super::encode::{check_answer, check_hello, check_item, check_welcome};
+use super::encode::{check_answer, check_hello, check_item, check_limits};
 use super::header::{ITEM, Kind, REGION};
 use super::{
-    Answer, Borrow, Challenge, Extent, Hello, Item, Lent, Message, Outcome, Place, Proof, Read,
-    Refusal, Region, Status, Welcome, WireError, Write, Written,
+    Answer, Borrow, Challenge, Extent, Hello, Item, Lent, Limits, Memory, Message, Outcome, Place,
+    Proof, Read, Refusal, Region, Status, Welcome, WireError, Write, Written,
 };
 
 /// Reads the body of a frame of this kind.
@@ -22,12 +22,15 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Message, WireError> {
             mac: fields.bytes()?,
         }),
         Kind::Welcome => {
-            let welcome = Welcome {
+            let limits = Limits {
                 max_items: fields.u16()?,
                 max_read: fields.u64()?,
             };
-            check_welcome(&welcome)?;
-            Message::Welcome(welcome)
+            check_limits(&limits)?;
+            let proof = Proof {
+                mac: fields.bytes()?,
+            };
+            Message::Welcome(Welcome { limits, proof })
         }
         Kind::Refusal => Message::Refusal(Refusal {
             reason: fields.text(body.len())?,
@@ -51,6 +54,8 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Message, WireError> {
             let [number, width, verify] = fields.bytes()?;
             Message::Lent(Lent::of((number, width, verify, fields.u16()?))?)
         }
+        Kind::Memory => Message::Memory(memory(&mut fields)?),
+        Kind::Ready => Message::Ready,
     };
     match fields.rest.is_empty() {
         true => Ok(message),
@@ -75,25 +80,31 @@ const STATUSES: [Status; 11] = [
 
 fn hello(fields: &mut Fields<'_>) -> Result<Hello, WireError> {
     let nonce = fields.bytes()?;
-    let [name, regions] = fields.bytes()?;
-    let name = fields.text(name.into())?;
-    if fields.rest.len() != usize::from(regions) * REGION {
-        return Err(fields.kind.malformed("not as many regions as it says"));
+    let offers = fields.flag()?;
+    let hello = Hello {
+        nonce,
+        offers,
+        name: fields.text(fields.rest.len())?,
+    };
+    check_hello(&hello)?;
+    Ok(hello)
+}
+
+fn memory(fields: &mut Fields<'_>) -> Result<Memory, WireError> {
+    // With the limits of the body this is a number of regions that a client may have.
+    if !fields.rest.len().is_multiple_of(REGION) {
+        return Err(fields.kind.malformed("a region that is not whole"));
     }
-    let regions = (0..regions).map(|_| {
+    let regions = (0..fields.rest.len() / REGION).map(|_| {
         Ok(Region {
             len: fields.u64()?,
             base: fields.u64()?,
             key: fields.u32()?,
         })
     });
-    let hello = Hello {
-        nonce,
-        name,
+    Ok(Memory {
         regions: regions.collect::<Result<_, WireError>>()?,
-    };
-    check_hello(&hello)?;
-    Ok(hello)
+    })
 }
 
 fn read(fields: &mut Fields<'_>) -> Result<Read, WireError> {

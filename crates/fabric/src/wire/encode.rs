@@ -5,8 +5,8 @@
 
 use super::header::{Header, Kind};
 use super::{
-    Answer, Extent, HEADER, Hello, Item, MAX_ITEMS, MAX_NAME, MAX_READ, MAX_REASON, MAX_REGIONS,
-    Message, Place, Read, Welcome, WireError, Write, Written,
+    Answer, Extent, HEADER, Hello, Item, Limits, MAX_ITEMS, MAX_NAME, MAX_READ, MAX_REASON,
+    MAX_REGIONS, Memory, Message, Place, Read, Welcome, WireError, Write, Written,
 };
 
 /// Appends the frame of `message` to `out`, without the data that may follow it.
@@ -26,9 +26,11 @@ pub fn encode(id: u64, message: &Message, out: &mut Vec<u8>) -> Result<(), WireE
             Ok(())
         }),
         Message::Welcome(welcome) => frame(Kind::Welcome, id, 0, out, |out| {
-            check_welcome(welcome)?;
-            out.extend(welcome.max_items.to_le_bytes());
-            out.extend(welcome.max_read.to_le_bytes());
+            let Welcome { limits, proof } = welcome;
+            check_limits(limits)?;
+            out.extend(limits.max_items.to_le_bytes());
+            out.extend(limits.max_read.to_le_bytes());
+            out.extend(proof.mac);
             Ok(())
         }),
         Message::Refusal(refusal) => frame(Kind::Refusal, id, 0, out, |out| {
@@ -38,6 +40,8 @@ pub fn encode(id: u64, message: &Message, out: &mut Vec<u8>) -> Result<(), WireE
             out.extend(refusal.reason.as_bytes());
             Ok(())
         }),
+        Message::Memory(memory) => frame(Kind::Memory, id, 0, out, |out| put_memory(memory, out)),
+        Message::Ready => frame(Kind::Ready, id, 0, out, |_| Ok(())),
         Message::Read(Read { items }) => encode_read(id, items, out),
         Message::Answer(answer) => encode_answer(id, answer, out),
         Message::Ping => frame(Kind::Ping, id, 0, out, |_| Ok(())),
@@ -136,12 +140,12 @@ pub(super) fn check_answer(answer: &Answer) -> Result<(), WireError> {
     Ok(())
 }
 
-pub(super) fn check_welcome(welcome: &Welcome) -> Result<(), WireError> {
+pub(super) fn check_limits(limits: &Limits) -> Result<(), WireError> {
     let items = 1..=MAX_ITEMS;
-    if !items.contains(&usize::from(welcome.max_items)) {
+    if !items.contains(&usize::from(limits.max_items)) {
         return Err(Kind::Welcome.malformed("an impossible number of items"));
     }
-    if !(1..=MAX_READ).contains(&welcome.max_read) {
+    if !(1..=MAX_READ).contains(&limits.max_read) {
         return Err(Kind::Welcome.malformed("an impossible size of items"));
     }
     Ok(())
@@ -151,9 +155,6 @@ pub(super) fn check_hello(hello: &Hello) -> Result<(), WireError> {
     let is_printable = |b| matches!(b, b' '..=b'~');
     if hello.name.len() > MAX_NAME || !hello.name.bytes().all(is_printable) {
         return Err(Kind::Hello.malformed("a name that is long or not printable"));
-    }
-    if hello.regions.len() > MAX_REGIONS {
-        return Err(Kind::Hello.malformed("too many regions"));
     }
     Ok(())
 }
@@ -190,10 +191,16 @@ fn frame(
 fn put_hello(hello: &Hello, out: &mut Vec<u8>) -> Result<(), WireError> {
     check_hello(hello)?;
     out.extend(hello.nonce);
-    out.push(hello.name.len() as u8);
-    out.push(hello.regions.len() as u8);
+    out.push(hello.offers.into());
     out.extend(hello.name.as_bytes());
-    for region in &hello.regions {
+    Ok(())
+}
+
+fn put_memory(memory: &Memory, out: &mut Vec<u8>) -> Result<(), WireError> {
+    if !(1..=MAX_REGIONS).contains(&memory.regions.len()) {
+        return Err(Kind::Memory.malformed("an impossible number of regions"));
+    }
+    for region in &memory.regions {
         out.extend(region.len.to_le_bytes());
         out.extend(region.base.to_le_bytes());
         out.extend(region.key.to_le_bytes());

@@ -6,15 +6,15 @@ use seaweed::crc::Crc;
 
 use super::{
     HEADER, MAX_BODY, MAX_ITEMS, MAX_NAME, MAX_READ, MAX_REASON, MAX_REGIONS, MAX_SERVER, MAX_TEXT,
-    MAX_TOKEN, VERSION, WireError,
+    MAX_TOKEN, Message, VERSION, WireError,
 };
 
 /// First bytes of every frame.
 pub(super) const MAGIC: [u8; 2] = *b"RT";
-/// Bytes of a region in a Hello.
+/// Bytes of a region in a Memory.
 pub(super) const REGION: usize = 20;
 /// Bytes of a Hello before the name.
-pub(super) const HELLO: usize = 18;
+pub(super) const HELLO: usize = 17;
 /// Bytes of an item in a Read.
 pub(super) const ITEM: usize = 40;
 /// Bytes of an Answer.
@@ -46,11 +46,13 @@ pub(super) enum Kind {
     Written,
     Borrow,
     Lent,
+    Memory,
+    Ready,
 }
 
 impl Kind {
     /// All, in the order of their numbers.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::Hello,
         Self::Challenge,
         Self::Proof,
@@ -65,6 +67,8 @@ impl Kind {
         Self::Written,
         Self::Borrow,
         Self::Lent,
+        Self::Memory,
+        Self::Ready,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -83,6 +87,30 @@ impl Kind {
             Self::Written => "Written",
             Self::Borrow => "Borrow",
             Self::Lent => "Lent",
+            Self::Memory => "Memory",
+            Self::Ready => "Ready",
+        }
+    }
+
+    /// That of a message.
+    pub(super) fn of(message: &Message) -> Self {
+        match message {
+            Message::Hello(_) => Self::Hello,
+            Message::Challenge(_) => Self::Challenge,
+            Message::Proof(_) => Self::Proof,
+            Message::Welcome(_) => Self::Welcome,
+            Message::Refusal(_) => Self::Refusal,
+            Message::Read(_) => Self::Read,
+            Message::Answer(_) => Self::Answer,
+            Message::Ping => Self::Ping,
+            Message::Pong => Self::Pong,
+            Message::Bye => Self::Bye,
+            Message::Write(_) => Self::Write,
+            Message::Written(_) => Self::Written,
+            Message::Borrow(_) => Self::Borrow,
+            Message::Lent(_) => Self::Lent,
+            Message::Memory(_) => Self::Memory,
+            Message::Ready => Self::Ready,
         }
     }
 
@@ -102,18 +130,19 @@ impl Kind {
     /// How long a body may be.
     fn body(self) -> RangeInclusive<usize> {
         match self {
-            Self::Hello => HELLO..=HELLO + MAX_NAME + MAX_REGIONS * REGION,
+            Self::Hello => HELLO..=HELLO + MAX_NAME,
             Self::Challenge => 17..=17,
             Self::Proof => 32..=32,
-            Self::Welcome => 10..=10,
+            Self::Welcome => 42..=42,
             Self::Refusal => 0..=MAX_REASON,
             Self::Read => 2 + ITEM..=2 + MAX_ITEMS * ITEM,
             Self::Answer => ANSWER..=ANSWER,
-            Self::Ping | Self::Pong | Self::Bye => 0..=0,
+            Self::Ping | Self::Pong | Self::Bye | Self::Ready => 0..=0,
             Self::Write => WRITE + 1..=WRITE + MAX_SERVER + MAX_TOKEN,
             Self::Written => WRITTEN..=WRITTEN + MAX_TEXT,
             Self::Borrow => BORROW..=BORROW,
             Self::Lent => LENT..=LENT,
+            Self::Memory => REGION..=MAX_REGIONS * REGION,
         }
     }
 

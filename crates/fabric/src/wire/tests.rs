@@ -125,17 +125,22 @@ fn lent() -> impl Strategy<Value = Lent> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let hello = (nonce(), "[ -~]{0,64}", vec(region(), 0..=MAX_REGIONS));
-    let hello = hello.prop_map(|(nonce, name, regions)| Hello {
+    let hello = (nonce(), any::<bool>(), "[ -~]{0,64}");
+    let hello = hello.prop_map(|(nonce, offers, name)| Hello {
         nonce,
+        offers,
         name,
-        regions,
     });
+    let memory = vec(region(), 1..=MAX_REGIONS);
     let challenge =
         (nonce(), any::<bool>()).prop_map(|(nonce, wants_proof)| Challenge { nonce, wants_proof });
-    let welcome = (1..=MAX_ITEMS as u16, 1..=MAX_READ).prop_map(|(max_items, max_read)| Welcome {
+    let limits = (1..=MAX_ITEMS as u16, 1..=MAX_READ).prop_map(|(max_items, max_read)| Limits {
         max_items,
         max_read,
+    });
+    let welcome = (limits, any::<[u8; 32]>()).prop_map(|(limits, mac)| Welcome {
+        limits,
+        proof: Proof { mac },
     });
     prop_oneof![
         hello.prop_map(Message::Hello),
@@ -152,6 +157,8 @@ fn message() -> impl Strategy<Value = Message> {
         written().prop_map(Message::Written),
         borrow().prop_map(Message::Borrow),
         lent().prop_map(Message::Lent),
+        memory.prop_map(|regions| Message::Memory(Memory { regions })),
+        Just(Message::Ready),
     ]
 }
 
@@ -248,7 +255,7 @@ proptest! {
 
     #[test]
     fn whatever_is_heard_is_said_in_the_same_bytes(
-        kind in 1u8..=14,
+        kind in 1u8..=16,
         body in vec(any::<u8>(), 0..200),
         small in vec(0u8..3, 0..100),
         take_small: bool,
@@ -269,7 +276,7 @@ proptest! {
 
 /// A frame of any content with a right checksum.
 fn frame(kind: u8, data: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::from(*b"RT\x01");
+    let mut bytes = Vec::from(*b"RT\x02");
     bytes.push(kind);
     bytes.extend((body.len() as u32).to_le_bytes());
     bytes.extend([0; 8]);
@@ -311,7 +318,7 @@ fn the_layout_is_the_documented_one() {
     let sum = seaweed::crc::crc32c(&[&out[..20], &[0; 4], &out[24..]].concat());
     let sum: String = sum.to_le_bytes().map(|byte| format!("{byte:02x}")).concat();
     let expected = [
-        "52540106",
+        "52540206",
         "2a000000",
         "7877767574737271",
         "00000000",
@@ -479,16 +486,17 @@ fn lending_that_cannot_be_is_refused_by_name() {
 #[test]
 fn strangers_are_refused_by_their_first_bytes() {
     assert!(refusal_of(b"GE").contains("does not start with RT"));
-    assert!(refusal_of(b"RT\x02").contains("version 2 of the fabric, here it is version 1"));
-    assert_eq!(refusal_of(b"RT\x01"), "");
+    assert!(refusal_of(b"RT\x01").contains("version 1 of the fabric, here it is version 2"));
+    assert_eq!(refusal_of(b"RT\x02"), "");
 }
 
 #[test]
 fn lengths_are_refused_before_anything_is_waited_for() {
     for (kind, len, expected) in [
         (0, 0, "unknown kind 0"),
-        (15, 0, "unknown kind 15"),
-        (1, 5000, "a Hello has no body of 5000 bytes"),
+        (17, 0, "unknown kind 17"),
+        (1, 82, "a Hello has no body of 82 bytes"),
+        (4, 10, "a Welcome has no body of 10 bytes"),
         (6, u32::MAX, "a Read has no body of 4294967295 bytes"),
         (6, 2, "a Read has no body of 2 bytes"),
         (7, 19, "a Answer has no body of 19 bytes"),
@@ -498,6 +506,9 @@ fn lengths_are_refused_before_anything_is_waited_for() {
         (12, 265, "a Written has no body of 265 bytes"),
         (13, 37, "a Borrow has no body of 37 bytes"),
         (14, 4, "a Lent has no body of 4 bytes"),
+        (15, 0, "a Memory has no body of 0 bytes"),
+        (15, 321, "a Memory has no body of 321 bytes"),
+        (16, 1, "a Ready has no body of 1 bytes"),
     ] {
         let mut head = frame(kind, 0, &[]);
         head[4..8].copy_from_slice(&len.to_le_bytes());
@@ -518,21 +529,22 @@ fn lengths_are_refused_before_anything_is_waited_for() {
 
 #[test]
 fn bodies_that_cannot_be_are_refused_by_name() {
-    let mut hello = [0; 38];
-    hello[17] = 1;
+    let mut hello = [0; 20];
+    hello[17..].copy_from_slice(b"abc");
     assert_eq!(hear(&frame(1, 0, &hello), &[999]).1, None);
     let mut item = [0; 42];
     item[0] = 1;
     assert_eq!(hear(&frame(6, 0, &item), &[999]).1, None);
     for (kind, body, at, byte, expected) in [
-        (1, &hello[..], 17, 2, "Hello has not as many regions"),
-        (1, &hello, 16, 1, "Hello has not as many regions"),
+        (1, &hello[..], 16, 2, "Hello has a flag"),
+        (1, &hello, 18, b'\n', "Hello has a name that is long or not"),
+        (15, &[0; 30], 0, 0, "Memory has a region that is not whole"),
         (2, &[0; 17], 16, 2, "Challenge has a flag"),
-        (4, &[1; 10], 0, 0, "Welcome has an impossible number"),
-        (4, &[1; 10], 0, 65, "Welcome has an impossible number"),
+        (4, &[1; 42], 0, 0, "Welcome has an impossible number"),
+        (4, &[1; 42], 0, 65, "Welcome has an impossible number"),
         (
             4,
-            &[1, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[&[1, 0, 1][..], &[0; 39]].concat(),
             9,
             1,
             "Welcome has an impossible size",
@@ -573,18 +585,21 @@ fn bodies_that_cannot_be_are_refused_by_name() {
 
 #[test]
 fn what_exceeds_a_limit_is_not_sent() {
-    let hello = |name: &str, regions| {
+    let hello = |name: &str| {
         Message::Hello(Hello {
             nonce: [0; 16],
+            offers: false,
             name: name.to_owned(),
-            regions: vec![
-                Region {
-                    len: 1,
-                    base: 0,
-                    key: 0
-                };
-                regions
-            ],
+        })
+    };
+    let region = Region {
+        len: 1,
+        base: 0,
+        key: 0,
+    };
+    let memory = |count| {
+        Message::Memory(Memory {
+            regions: vec![region; count],
         })
     };
     let item = Item {
@@ -619,9 +634,10 @@ fn what_exceeds_a_limit_is_not_sent() {
             text,
             ..Written::without(Outcome::Busy, "")
         }),
-        hello(&"x".repeat(65), 0),
-        hello("tab\t", 0),
-        hello("", 17),
+        hello(&"x".repeat(65)),
+        hello("tab\t"),
+        memory(0),
+        memory(17),
         read(vec![]),
         read(vec![item; 65]),
         read(vec![Item {
@@ -636,8 +652,11 @@ fn what_exceeds_a_limit_is_not_sent() {
         }]),
         Message::Refusal(Refusal { reason }),
         Message::Welcome(Welcome {
-            max_items: 0,
-            max_read: 1,
+            limits: Limits {
+                max_items: 0,
+                max_read: 1,
+            },
+            proof: Proof::EMPTY,
         }),
     ];
     for message in bad {
@@ -665,18 +684,89 @@ fn nothing_is_heard_after_a_refusal() {
 }
 
 #[test]
-fn a_proof_depends_on_key_and_both_nonces() {
-    let key = SigningKey::new(b"read key", None);
-    let (client, server) = ([1; 16], [2; 16]);
-    let proof = Proof::new(Some(&key), &client, &server);
-    // printf 'riptide fabric 1' + 16 × 01 + 16 × 02 | openssl dgst -sha256 -hmac 'read key'
-    let hex: String = proof.mac.map(|byte| format!("{byte:02x}")).concat();
+fn the_layout_of_a_handshake_is_the_documented_one() {
+    let hex = |message: &Message| -> String {
+        let mut out = Vec::new();
+        encode(0, message, &mut out).unwrap();
+        let hex = out[24..].iter().map(|byte| format!("{byte:02x}"));
+        format!("{:02x} {}", out[3], hex.collect::<String>())
+    };
+    let hello = Hello {
+        nonce: [0x11; 16],
+        offers: true,
+        name: "ab".to_owned(),
+    };
+    let expected = format!("01 {}016162", "11".repeat(16));
+    assert_eq!(hex(&Message::Hello(hello)), expected);
+    let welcome = Welcome {
+        limits: Limits {
+            max_items: 0x0021,
+            max_read: 0x0002_0304,
+        },
+        proof: Proof { mac: [0x22; 32] },
+    };
+    let expected = format!("04 21000403020000000000{}", "22".repeat(32));
+    assert_eq!(hex(&Message::Welcome(welcome)), expected);
+    let region = Region {
+        len: 0x0102_0304_0506_0708,
+        base: 0x1112_1314_1516_1718,
+        key: 0x2122_2324,
+    };
+    let one = "0807060504030201181716151413121124232221";
+    let regions = vec![region; 2];
     assert_eq!(
-        hex,
-        "3a2d543f2d7830cb4ea9f0e630e5b58f15602250a4a8fc806a08edc3c565ba91"
+        hex(&Message::Memory(Memory { regions })),
+        format!("0f {one}{one}")
     );
-    assert!(proof.is_good(&key, &client, &server));
-    assert!(!proof.is_good(&key, &server, &client));
-    assert!(!proof.is_good(&SigningKey::new(b"other", None), &client, &server));
-    assert!(!Proof::new(None, &client, &server).is_good(&key, &client, &server));
+    assert_eq!(hex(&Message::Ready), "10 ");
+}
+
+#[test]
+fn a_proof_depends_on_key_role_way_and_both_nonces() {
+    let key = SigningKey::new(b"read key", None);
+    let way = Way::Rdma("10.0.0.5:18081".parse().unwrap());
+    let signed = Signed {
+        client: [1; 16],
+        server: [2; 16],
+        way,
+    };
+    let hex = |proof: Proof| -> String { proof.mac.map(|byte| format!("{byte:02x}")).concat() };
+    // (printf 'riptide client 2' + 16 × 01 + 16 × 02 + 03, ::ffff:10.0.0.5, a146)
+    //     | openssl dgst -sha256 -hmac 'read key'
+    let proof = Proof::new(Some(&key), Role::Client, &signed);
+    assert_eq!(
+        hex(proof),
+        "e89712730e0d06ef025b2bf79b5184785f3702843efc4233a7ad8e971bbf495e"
+    );
+    let server = Proof::new(Some(&key), Role::Server, &signed);
+    assert_eq!(
+        hex(server),
+        "66d983c8d2cc9caf8b8d64410e867d792c4b96111d6d8247309b52b6583ee0a7"
+    );
+    assert!(proof.is_good(Some(&key), Role::Client, &signed));
+    assert!(!proof.is_good(Some(&key), Role::Server, &signed));
+    assert!(!server.is_good(Some(&key), Role::Client, &signed));
+    let exchanged = Signed {
+        client: signed.server,
+        server: signed.client,
+        way,
+    };
+    let elsewhere = |way| Signed { way, ..signed };
+    for other in [
+        exchanged,
+        elsewhere(Way::Tcp),
+        elsewhere(Way::Shm),
+        elsewhere(Way::Rdma("10.0.0.6:18081".parse().unwrap())),
+        elsewhere(Way::Rdma("10.0.0.5:18082".parse().unwrap())),
+    ] {
+        assert!(
+            !proof.is_good(Some(&key), Role::Client, &other),
+            "{other:?}"
+        );
+    }
+    let foreign = SigningKey::new(b"other", None);
+    assert!(!proof.is_good(Some(&foreign), Role::Client, &signed));
+    assert!(!proof.is_good(None, Role::Client, &signed));
+    assert!(!Proof::EMPTY.is_good(Some(&key), Role::Client, &signed));
+    assert!(Proof::EMPTY.is_good(None, Role::Client, &signed));
 }

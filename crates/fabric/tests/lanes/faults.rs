@@ -158,7 +158,7 @@ fn a_bit_that_flips_on_the_way_is_noticed() {
     let client = Client::new();
     served.shelf.put(id(1, 1), bytes(50_000, 1), false);
     // A Challenge and a Welcome, then the answer's frame.
-    let (frame, data) = (41 + 34, 41 + 34 + 44);
+    let (frame, data) = (41 + 66, 41 + 66 + 44);
     let read_through = |place: usize| {
         let to = served.server().tcp_address().unwrap();
         let through = Endpoints {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use fabric::wire::{FrameReader, Hello, Message, Next, Proof, Region, Status, encode};
+use fabric::wire::{FrameReader, Hello, Memory, Message, Next, Proof, Region, Status, encode};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -62,26 +62,32 @@ impl Raw {
         self.introduce(Vec::new(), &[])
     }
 
-    /// Introduces itself with memory; gives what the server makes of it.
+    /// Introduces itself with memory, if there is any; gives what the server makes of it. Without, the files
+    /// are beside the Hello, where nobody looks for them.
     fn offer(mut self, regions: Vec<Region>, files: &[BorrowedFd<'_>]) -> String {
         self.introduce(regions, files)
     }
 
     fn introduce(&mut self, regions: Vec<Region>, files: &[BorrowedFd<'_>]) -> String {
-        let nonce = [7; 16];
+        let offers = !regions.is_empty();
         let hello = Hello {
-            nonce,
+            nonce: [7; 16],
+            offers,
             name: "raw".into(),
-            regions,
         };
-        self.send(&Message::Hello(hello), files);
-        let Message::Challenge(challenge) = self.receive().unwrap() else {
-            panic!("no challenge");
+        let (early, late) = match offers {
+            true => (&[][..], files),
+            false => (files, &[][..]),
         };
-        let proof = Proof::new(None, &nonce, &challenge.nonce);
-        self.send(&Message::Proof(proof), &[]);
+        self.send(&Message::Hello(hello), early);
+        assert!(matches!(self.receive().unwrap(), Message::Challenge(_)));
+        self.send(&Message::Proof(Proof::EMPTY), &[]);
+        if offers {
+            assert!(matches!(self.receive().unwrap(), Message::Welcome(_)));
+            self.send(&Message::Memory(Memory { regions }), late);
+        }
         match self.receive().unwrap() {
-            Message::Welcome(_) => "welcome".into(),
+            Message::Welcome(_) | Message::Ready => "welcome".into(),
             Message::Refusal(refusal) => refusal.reason,
             other => panic!("{other:?}"),
         }
@@ -122,7 +128,7 @@ fn memory_that_could_vanish_or_is_none_is_refused() {
         (one(), vec![&file], "region 0: the file is no memfd"),
         (one(), vec![&pipe], "region 0: the file is no memfd"),
         (one(), vec![], "1 regions and 0 descriptors for them"),
-        (vec![], vec![&good], "0 regions and 1 descriptors for them"),
+        (vec![], vec![&good], "welcome"),
         (
             one(),
             vec![&good, &other],
@@ -154,12 +160,13 @@ fn memory_that_could_vanish_or_is_none_is_refused() {
     let mut frames = Vec::new();
     let hello = Hello {
         nonce: [7; 16],
+        offers: true,
         name: String::new(),
-        regions: one(),
     };
     encode(0, &Message::Hello(hello), &mut frames).unwrap();
-    let proof = Proof::new(None, &[7; 16], &[7; 16]);
-    encode(0, &Message::Proof(proof), &mut frames).unwrap();
+    encode(0, &Message::Proof(Proof::EMPTY), &mut frames).unwrap();
+    let memory = Memory { regions: one() };
+    encode(0, &Message::Memory(memory), &mut frames).unwrap();
     socket.write_all(&frames).unwrap();
     let mut said = Vec::new();
     let _ = socket.read_to_end(&mut said);
@@ -214,8 +221,8 @@ fn a_thousand_hostile_connections_do_not_stop_the_service() {
     let mut hello = Vec::new();
     let message = Message::Hello(Hello {
         nonce: [1; 16],
+        offers: true,
         name: "mischief".into(),
-        regions: Vec::new(),
     });
     encode(0, &message, &mut hello).unwrap();
     let mut huge = hello.clone();
@@ -304,18 +311,8 @@ fn reads_beyond_the_limits_end_the_lane_in_words() {
     let served = Served::new();
     let mut raw = Raw::new(&served);
     let file = memory(2 * MIB, SealFlags::SHRINK);
-    let hello = Hello {
-        nonce: [7; 16],
-        name: "raw".into(),
-        regions: vec![region(2 * MIB)],
-    };
-    raw.send(&Message::Hello(hello), &[file.as_fd()]);
-    let Message::Challenge(challenge) = raw.receive().unwrap() else {
-        panic!("no challenge");
-    };
-    let proof = Proof::new(None, &[7; 16], &challenge.nonce);
-    raw.send(&Message::Proof(proof), &[]);
-    assert!(matches!(raw.receive().unwrap(), Message::Welcome(_)));
+    let offered = raw.introduce(vec![region(2 * MIB)], &[file.as_fd()]);
+    assert_eq!(offered, "welcome");
     raw.send(&Message::Ping, &[]);
     assert!(matches!(raw.receive().unwrap(), Message::Pong));
     let item = fabric::wire::Item {

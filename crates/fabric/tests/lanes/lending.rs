@@ -11,7 +11,8 @@ use std::thread::{self, JoinHandle};
 
 use fabric::carrier::{Borrowed, DialError, Lender};
 use fabric::wire::{
-    Borrow, Challenge, FileTerms, Frame, FrameReader, Lent, Message, Next, Verify, Welcome, encode,
+    Borrow, Challenge, FileTerms, Frame, FrameReader, Lent, Limits, Message, Next, Proof, Verify,
+    Welcome, encode,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Uid;
@@ -242,10 +243,12 @@ fn puppet(path: &Path, script: impl Fn(&mut UnixStream, u64) + Send + 'static) -
         };
         say(&mut stream, 0, &Message::Challenge(challenge));
         hear(&mut stream, &mut reader);
-        let welcome = Welcome {
+        let limits = Limits {
             max_items: 1,
             max_read: 1,
         };
+        let proof = Proof::EMPTY;
+        let welcome = Welcome { limits, proof };
         say(&mut stream, 0, &Message::Welcome(welcome));
         let asked = frame_of(&mut stream, &mut reader);
         assert!(matches!(asked.message, Message::Borrow(_)), "{asked:?}");
@@ -363,16 +366,15 @@ fn open_to_all(socket: &Path) {
 fn hello() -> Message {
     Message::Hello(fabric::wire::Hello {
         nonce: [1; 16],
+        offers: false,
         name: "puppet".into(),
-        regions: Vec::new(),
     })
 }
 
 fn shake<S: io::Read + io::Write>(stream: &mut S, reader: &mut FrameReader) {
     say(stream, 0, &hello());
     hear(stream, reader);
-    let proof = fabric::wire::Proof { mac: [0; 32] };
-    say(stream, 0, &Message::Proof(proof));
+    say(stream, 0, &Message::Proof(Proof::EMPTY));
     let welcome = hear(stream, reader);
     assert!(matches!(welcome, Message::Welcome(_)), "{welcome:?}");
 }

@@ -14,8 +14,8 @@ use fabric::memory::Block;
 use fabric::serve::Courier;
 use fabric::server::ServerConfig;
 use fabric::wire::{
-    Challenge, FrameReader, Hello, MAX_ITEMS, MAX_READ, Message, Next, Outcome, Place, Proof,
-    Refusal, Welcome, Write, Written, encode,
+    Challenge, FrameReader, Hello, Limits, MAX_ITEMS, MAX_READ, Message, Next, Outcome, Place,
+    Proof, Refusal, Welcome, Write, Written, encode,
 };
 use rustix::fs::{FallocateFlags, fallocate};
 use seaweed::FileId;
@@ -497,22 +497,18 @@ fn bytes_that_do_not_come_in_time_cost_the_lane_and_no_memory() {
 
 /// Shakes hands without a word too many.
 fn open_raw(socket: &mut TcpStream) {
-    let nonce = [7; 16];
     let hello = Hello {
-        nonce,
+        nonce: [7; 16],
+        offers: false,
         name: "raw".into(),
-        regions: Vec::new(),
     };
     let mut out = Vec::new();
     encode(0, &Message::Hello(hello), &mut out).unwrap();
     let mut reader = FrameReader::new();
     socket.write_all(&out).unwrap();
-    let Message::Challenge(challenge) = heard(socket, &mut reader) else {
-        panic!("no challenge");
-    };
+    assert!(matches!(heard(socket, &mut reader), Message::Challenge(_)));
     out.clear();
-    let proof = Proof::new(None, &nonce, &challenge.nonce);
-    encode(0, &Message::Proof(proof), &mut out).unwrap();
+    encode(0, &Message::Proof(Proof::EMPTY), &mut out).unwrap();
     socket.write_all(&out).unwrap();
     assert!(matches!(heard(socket, &mut reader), Message::Welcome(_)));
 }
@@ -588,8 +584,11 @@ fn a_sidecar_that_knows_no_writes_refuses_them_by_name() {
         say(&mut socket, Message::Challenge(challenge));
         heard(&mut socket, &mut reader);
         let welcome = Welcome {
-            max_items: MAX_ITEMS as u16,
-            max_read: MAX_READ,
+            limits: Limits {
+                max_items: MAX_ITEMS as u16,
+                max_read: MAX_READ,
+            },
+            proof: Proof::EMPTY,
         };
         say(&mut socket, Message::Welcome(welcome));
         // It sees the frame of the write, and reads no further.

@@ -7,7 +7,8 @@ use fabric::client::{
     Call, Candidate, Config, Handshake, Nearness, Peer, Policy, Reason, Reply, Step, Verdict,
 };
 use fabric::wire::{
-    Answer, Extent, Frame, Hello, Item, Message, Next, Place, Region, Status, encode, encode_read,
+    Answer, Extent, Frame, Hello, Item, Memory, Message, Next, Place, Region, Status, Way, encode,
+    encode_read,
 };
 use seaweed::crc::crc32c;
 
@@ -246,14 +247,10 @@ impl World {
         nonce[..8].copy_from_slice(&self.random.next().to_le_bytes());
         let hello = Hello {
             nonce,
+            offers: true,
             name: format!("mount {client}"),
-            regions: vec![Region {
-                len: self.clients[client].slots.len() as u64 * SLOT,
-                base: 0,
-                key: 0,
-            }],
         };
-        let handshake = Handshake::new(hello, self.key.clone());
+        let handshake = Handshake::new(hello, self.key.clone(), Way::Tcp);
         let hello = handshake.hello();
         let lane = self.connect(client, server, handshake);
         self.client_sends(lane, &hello);
@@ -373,6 +370,14 @@ impl World {
         if let Some(handshake) = &mut l.handshake {
             match handshake.take(frame.message) {
                 Ok(Reply::Send(message)) => self.client_sends(lane, &message),
+                Ok(Reply::Offer) => {
+                    let regions = vec![Region {
+                        len: self.clients[l.client].slots.len() as u64 * SLOT,
+                        base: 0,
+                        key: 0,
+                    }];
+                    self.client_sends(lane, &Message::Memory(Memory { regions }));
+                }
                 Ok(Reply::Open(_)) => {
                     l.handshake = None;
                     self.ask(lane);

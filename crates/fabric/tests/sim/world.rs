@@ -9,7 +9,7 @@ use fabric::client::{
     BreakerConfig, Config, Handshake, HedgeConfig, Nearness, Peer, Policy, Random,
 };
 use fabric::server::{Session, Terms};
-use fabric::wire::{FrameReader, Item, Written};
+use fabric::wire::{FrameReader, Item, Way, Written};
 use seaweed::jwt::SigningKey;
 
 use crate::client::{Client, InFlight, Reading, Slot};
@@ -437,7 +437,7 @@ impl World {
         self.lanes.push(Lane {
             client,
             server,
-            session: Session::new(terms, nonce, self.now),
+            session: Session::new(terms, Way::Tcp, nonce, self.now),
             server_reader: FrameReader::new(),
             is_served: !self.servers[server].is_dead,
             reader: FrameReader::new(),

@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn each_transport_is_measured_alone() {
         let all = Endpoints {
-            version: 1,
+            version: fabric::wire::VERSION,
             host: "h".to_owned(),
             unix: Some("/s".to_owned()),
             tcp: Some("a:1".to_owned()),

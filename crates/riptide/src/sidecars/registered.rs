@@ -51,7 +51,7 @@ mod tests {
     fn an_entry_speaks_for_the_sidecar_it_is_named_after() {
         let content = |http: &str| {
             format!(
-                r#"{{"http": "{http}", "fabric": {{"version": 1, "host": "", "tcp": "a:2"}},
+                r#"{{"http": "{http}", "fabric": {{"version": 2, "host": "", "tcp": "a:2"}},
                 "volume_servers": [], "volumes": [], "generation": 0}}"#
             )
         };

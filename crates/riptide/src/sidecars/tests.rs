@@ -57,7 +57,7 @@ impl Double {
     fn announcement(&self, volumes: &str) -> String {
         let address = &self.address;
         format!(
-            r#"{{"status": "healthy", "http": "{address}", "fabric": {{"version": 1, "host": "h", "tcp": "{address}"}},
+            r#"{{"status": "healthy", "http": "{address}", "fabric": {{"version": 2, "host": "h", "tcp": "{address}"}},
             "volume_servers": ["v:8080"], "volumes": [{volumes}], "generation": 1}}"#
         )
     }
@@ -140,11 +140,11 @@ fn what_is_wrong_is_said_in_words() {
     );
     let newer = double
         .announcement("")
-        .replace(r#""version": 1"#, r#""version": 9"#);
+        .replace(r#""version": 2"#, r#""version": 9"#);
     double.says(Some(newer));
     assert_eq!(
         ask(),
-        "the sidecar speaks version 9 of the fabric's protocol, expected 1"
+        "the sidecar speaks version 9 of the fabric's protocol, expected 2"
     );
     double.says(None);
     let began = Instant::now();

@@ -21,7 +21,7 @@ use crate::client::{Config, Policy};
 use crate::lane::{Answered, Broken, Inbox, Lane, Retiring};
 use crate::memory::{Arena, ArenaConfig};
 use crate::peers::{Here, Peers};
-use crate::wire::{Answer, Extent, INLINE, Item, MAX_READ, Place, Status, Welcome};
+use crate::wire::{Answer, Extent, INLINE, Item, Limits, MAX_READ, Place, Status};
 use crate::{FabricConfig, FabricRoute, Locate, LocateError, Location};
 
 /// A route over some sidecars that all stand beside the one volume server.
@@ -173,7 +173,7 @@ fn announcement(index: usize) -> Announcement {
     let http = format!("sidecar:{}", index + 1);
     Announcement {
         fabric: Endpoints {
-            version: 1,
+            version: crate::wire::VERSION,
             tcp: Some(http.clone()),
             ..Endpoints::default()
         },
@@ -450,8 +450,8 @@ impl Lane for DoubleLane {
         self.region
     }
 
-    fn limits(&self) -> Welcome {
-        Welcome {
+    fn limits(&self) -> Limits {
+        Limits {
             max_items: 8,
             max_read: MAX_READ,
         }

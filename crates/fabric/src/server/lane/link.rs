@@ -10,7 +10,7 @@ use crate::server::outlet::Sender;
 use crate::server::rdma;
 use crate::server::session::Terms;
 use crate::server::shared::Shared;
-use crate::wire::{FrameReader, INLINE, Next, WireError};
+use crate::wire::{FrameReader, INLINE, Next, Way, WireError};
 
 /// What a lane sends to and receives from.
 pub(in crate::server) enum Link {
@@ -30,6 +30,15 @@ impl Link {
             sender: Sender::new(Wire::accepted(socket, tls)?),
             reader: FrameReader::new(),
         })
+    }
+
+    /// What the client has come by; `carrier` tells sockets apart.
+    pub(in crate::server) fn way(&self, carrier: &str) -> Way {
+        match self {
+            Self::Rdma(link) => Way::Rdma(link.rail()),
+            Self::Socket { .. } if carrier == "shm" => Way::Shm,
+            Self::Socket { .. } => Way::Tcp,
+        }
     }
 
     /// What is granted over it, of what the server grants.

@@ -1,4 +1,4 @@
-//! What a client sends, and the descriptors beside its Hello.
+//! What a client sends, and the descriptors beside its Memory.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -22,7 +22,7 @@ pub(super) enum Received {
 impl<S: Shelf> Lane<S> {
     /// Receives what is there.
     pub(super) fn receive(&mut self) -> Result<Received, Fault> {
-        let wants_files = self.carrier == "shm" && !self.session.is_open();
+        let wants_files = self.carrier == "shm" && self.session.wants_memory();
         let (sender, reader) = match &mut self.link {
             Link::Socket { sender, reader } => (sender, reader),
             Link::Rdma(link) => {

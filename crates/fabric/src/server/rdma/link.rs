@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ const MAX_WAITING: usize = 16;
 /// A server's end of a lane.
 pub(in crate::server) struct Link {
     connection: Connection,
+    /// Where it was accepted.
+    rail: SocketAddr,
     reader: FrameReader,
     events: Vec<Event>,
     waiting: VecDeque<Vec<u8>>,
@@ -44,9 +47,10 @@ struct Posted {
 }
 
 impl Link {
-    pub(in crate::server) fn new(connection: Connection) -> Self {
+    pub(in crate::server) fn new(connection: Connection, rail: SocketAddr) -> Self {
         Self {
             connection,
+            rail,
             reader: FrameReader::new(),
             events: Vec::new(),
             waiting: VecDeque::new(),
@@ -62,6 +66,11 @@ impl Link {
 
     pub(in crate::server) fn fds(&self) -> [BorrowedFd<'_>; 2] {
         self.connection.fds()
+    }
+
+    /// The address that the client connected to.
+    pub(in crate::server) fn rail(&self) -> SocketAddr {
+        self.rail
     }
 
     /// Whether the connection has ended.

@@ -15,24 +15,45 @@ fn lane(key: Option<SigningKey>) -> (Session, Instant) {
         max_read: 1000,
         ..Terms::default()
     };
-    (Session::new(terms, NONCE, now), now)
+    (Session::new(terms, Way::Shm, NONCE, now), now)
 }
 
 fn frame(id: u64, message: Message) -> Frame {
     Frame { id, message }
 }
 
-fn hello(regions: Vec<Region>) -> Frame {
+fn hello(offers: bool) -> Frame {
     let hello = Hello {
         nonce: [1; 16],
+        offers,
         name: "mount".to_owned(),
-        regions,
     };
     frame(0, Message::Hello(hello))
 }
 
+const SIGNED: Signed = Signed {
+    client: [1; 16],
+    server: NONCE,
+    way: Way::Shm,
+};
+
 fn proof(key: Option<&SigningKey>) -> Frame {
-    frame(0, Message::Proof(Proof::new(key, &[1; 16], &NONCE)))
+    let proof = Proof::new(key, Role::Client, &SIGNED);
+    frame(0, Message::Proof(proof))
+}
+
+/// What is sent to whom `key` let in.
+fn welcome(key: Option<&SigningKey>) -> Effect {
+    let limits = Limits {
+        max_items: 2,
+        max_read: 1000,
+    };
+    let proof = Proof::new(key, Role::Server, &SIGNED);
+    Effect::Send(frame(0, Message::Welcome(Welcome { limits, proof })))
+}
+
+fn offer(regions: Vec<Region>) -> Frame {
+    frame(0, Message::Memory(Memory { regions }))
 }
 
 fn memory(len: u64) -> Region {
@@ -46,10 +67,11 @@ fn memory(len: u64) -> Region {
 /// A lane that is open, with one region of 5000 bytes.
 fn open() -> Session {
     let (mut session, _) = lane(None);
-    session.take(hello(vec![memory(5000)]));
-    assert_eq!(session.take(proof(None)), Effect::Admit);
+    session.take(hello(true));
+    assert_eq!(session.take(proof(None)), welcome(None));
+    assert_eq!(session.take(offer(vec![memory(5000)])), Effect::Admit);
     assert!(!session.is_open());
-    assert!(matches!(session.admit(), Effect::Send(_)));
+    assert_eq!(session.admit(), Effect::Send(frame(0, Message::Ready)));
     assert!(session.is_open());
     session
 }
@@ -85,9 +107,9 @@ fn refusal(effect: Effect) -> String {
 }
 
 #[test]
-fn a_client_with_the_key_is_let_in() {
+fn a_client_with_the_key_is_let_in_and_shown_that_we_have_it_as_well() {
     let (mut session, _) = lane(Some(key()));
-    let effect = session.take(hello(vec![memory(1)]));
+    let effect = session.take(hello(true));
     let challenge = Challenge {
         nonce: NONCE,
         wants_proof: true,
@@ -96,15 +118,14 @@ fn a_client_with_the_key_is_let_in() {
         effect,
         Effect::Send(frame(0, Message::Challenge(challenge)))
     );
-    assert_eq!(session.take(proof(Some(&key()))), Effect::Admit);
-    let welcome = Welcome {
-        max_items: 2,
-        max_read: 1000,
-    };
-    assert_eq!(
-        session.admit(),
-        Effect::Send(frame(0, Message::Welcome(welcome)))
-    );
+    assert!(!session.wants_memory());
+    assert_eq!(session.take(proof(Some(&key()))), welcome(Some(&key())));
+    assert!(session.wants_memory());
+    assert_eq!(session.regions(), []);
+    assert_eq!(session.admit(), Effect::Nothing);
+    assert_eq!(session.take(offer(vec![memory(1)])), Effect::Admit);
+    assert!(!session.wants_memory());
+    assert_eq!(session.admit(), Effect::Send(frame(0, Message::Ready)));
     assert_eq!(
         (session.name(), session.regions()),
         ("mount", &[memory(1)][..])
@@ -113,20 +134,43 @@ fn a_client_with_the_key_is_let_in() {
 }
 
 #[test]
-fn a_client_without_the_key_is_not_and_its_memory_is_not_looked_at() {
-    for wrong in [None, Some(SigningKey::new(b"other", None))] {
+fn who_has_no_memory_is_in_when_it_is_welcome() {
+    let (mut session, _) = lane(Some(key()));
+    session.take(hello(false));
+    assert_eq!(session.take(proof(Some(&key()))), Effect::Admit);
+    assert_eq!(session.admit(), welcome(Some(&key())));
+    assert!(session.is_open());
+    let told = refusal(session.take(offer(vec![memory(1)])));
+    assert_eq!(told, "Memory is out of turn");
+}
+
+#[test]
+fn a_client_without_the_key_is_not_let_in_and_nothing_is_signed_for_it() {
+    let foreign = |way| {
+        let signed = Signed { way, ..SIGNED };
+        let proof = Proof::new(Some(&key()), Role::Client, &signed);
+        frame(0, Message::Proof(proof))
+    };
+    let ours = Proof::new(Some(&key()), Role::Server, &SIGNED);
+    for wrong in [
+        proof(None),
+        proof(Some(&SigningKey::new(b"other", None))),
+        // A server's proof is none of a client's, nor one for another way.
+        frame(0, Message::Proof(ours)),
+        foreign(Way::Tcp),
+    ] {
         let (mut session, _) = lane(Some(key()));
-        // This region would be complained of.
-        session.take(hello(vec![memory(0)]));
-        let told = refusal(session.take(proof(wrong.as_ref())));
+        session.take(hello(true));
+        let told = refusal(session.take(wrong));
         assert_eq!(told, "the client does not prove that it holds the read key");
         assert_eq!(session.take(proof(Some(&key()))), Effect::Nothing);
+        assert_eq!(session.take(offer(vec![memory(1)])), Effect::Nothing);
         assert_eq!(session.admit(), Effect::Nothing);
-        assert!(!session.is_open());
+        assert!(!session.is_open() && session.regions().is_empty());
     }
     // A proof where none is wanted is not what was agreed on.
     let (mut session, _) = lane(None);
-    session.take(hello(vec![]));
+    session.take(hello(false));
     refusal(session.take(proof(Some(&key()))));
 }
 
@@ -142,13 +186,15 @@ fn impossible_regions_are_refused() {
         (over, "region 1 of 2 bytes"),
     ] {
         let (mut session, _) = lane(None);
-        session.take(hello(vec![memory(1), region]));
-        let told = refusal(session.take(proof(None)));
+        session.take(hello(true));
+        session.take(proof(None));
+        let told = refusal(session.take(offer(vec![memory(1), region])));
         assert!(told.starts_with(expected), "{told}");
     }
     let (mut session, _) = lane(None);
-    session.take(hello(vec![]));
+    session.take(hello(true));
     session.take(proof(None));
+    session.take(offer(vec![memory(1)]));
     assert_eq!(refusal(session.refuse("no descriptor")), "no descriptor");
     assert_eq!(session.admit(), Effect::Nothing);
 }
@@ -169,19 +215,37 @@ fn frames_out_of_turn_are_refused_in_every_state() {
         proof(None),
         frame(0, Message::Ping),
         frame(0, Message::Answer(answer)),
+        offer(vec![memory(1)]),
     ];
     for message in &strange {
         refusal(lane(None).0.take(message.clone()));
     }
     let greeted = || {
         let (mut session, _) = lane(Some(key()));
-        session.take(hello(vec![]));
+        session.take(hello(true));
         session
     };
-    for message in [&hello(vec![]), &strange[0], &strange[2], &strange[3]] {
-        refusal(greeted().take(message.clone()));
+    // Memory before the proof above all.
+    for message in [
+        &hello(true),
+        &strange[0],
+        &strange[2],
+        &strange[3],
+        &strange[4],
+    ] {
+        let told = refusal(greeted().take(message.clone()));
+        assert!(told.ends_with("is out of turn"), "{told}");
     }
-    for message in [&hello(vec![]), &strange[1], &strange[3]] {
+    let welcomed = || {
+        let mut session = greeted();
+        session.take(proof(Some(&key())));
+        session
+    };
+    for message in [&hello(true), &strange[0], &strange[1], &strange[2]] {
+        let told = refusal(welcomed().take(message.clone()));
+        assert!(told.ends_with("is out of turn"), "{told}");
+    }
+    for message in [&hello(true), &strange[1], &strange[3], &strange[4]] {
         let told = refusal(open().take(message.clone()));
         assert!(told.ends_with("is out of turn"), "{told}");
     }
@@ -314,7 +378,9 @@ fn who_dawdles_is_refused_until_the_lane_is_open() {
         session.tick(deadline - Duration::from_nanos(1)),
         Effect::Nothing
     );
-    session.take(hello(vec![]));
+    session.take(hello(true));
+    session.take(proof(None));
+    assert_eq!(session.deadline(), Some(deadline));
     refusal(session.tick(deadline));
     let mut session = open();
     assert_eq!(session.tick(deadline), Effect::Nothing);
