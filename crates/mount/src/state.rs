@@ -159,7 +159,7 @@ impl Core {
                         self.change(|tree| tree.found(parent, name, &question, entry, fence));
                     return known.map(Ok).ok_or(Errno::ESTALE);
                 }
-                Ok(None) if self.tree.read().is_moving(&question.directory, name) => {
+                Ok(None) if self.tree.read().was_elsewhere(parent, name, &question) => {
                     // It may be at its new place already.
                     now = self.pass(ctx)?.1;
                 }
@@ -218,8 +218,9 @@ impl Core {
         let answer = self.ask(ctx, &directory, &name)?;
         self.change(|tree| match answer {
             Some((entry, fence)) => tree.refreshed(node, entry, fence, seq),
-            // Else it is on its way, and asked for again when it is there.
+            // Else it is on its way, or was when it was asked for, and is asked for again.
             None if tree.is_moving(&directory, &name) => {}
+            None if !tree.is_at(node, &directory, &name) => {}
             None => tree.vanished(node),
         });
         Ok(())

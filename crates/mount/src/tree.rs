@@ -513,6 +513,21 @@ impl Tree {
             || split_path(moving) == (directory, name)
     }
 
+    /// Whether an answer that `name` does not exist may be about a place that `parent` was moved from, or is
+    /// being moved from.
+    pub(crate) fn was_elsewhere(&self, parent: NodeId, name: &str, question: &Question) -> bool {
+        self.is_moving(&question.directory, name)
+            || self
+                .path(parent)
+                .is_some_and(|now| now != question.directory)
+    }
+
+    /// Whether the node has this name.
+    pub(crate) fn is_at(&self, node: NodeId, directory: &str, name: &str) -> bool {
+        let place = self.locate(node);
+        place.is_some_and(|place| (place.0.as_str(), place.1.as_str()) == (directory, name))
+    }
+
     /// The node of a filer path, if it and all above it are nodes.
     fn walk(&self, path: &str) -> Option<NodeId> {
         let below = match self.root_path.as_str() {

@@ -139,6 +139,20 @@ fn a_name_that_is_another_kind_now_is_another_inode() {
 }
 
 #[test]
+fn an_answer_about_where_something_was_says_nothing_of_where_it_is() {
+    let mut tree = tree();
+    let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
+    let (in_root, in_dir) = (question(&tree, ROOT), question(&tree, dir));
+    assert!(tree.is_at(dir, "/", "d") && !tree.was_elsewhere(dir, "f", &in_dir));
+    tree.set_moving(Some("/d".to_owned()));
+    assert!(tree.was_elsewhere(ROOT, "d", &in_root) && tree.was_elsewhere(dir, "f", &in_dir));
+    tree.moved(Some(dir), (ROOT, "d"), (ROOT, "e"), directory("e"), 12);
+    tree.set_moving(None);
+    assert!(!tree.is_at(dir, "/", "d") && tree.was_elsewhere(dir, "f", &in_dir));
+    assert!(!tree.was_elsewhere(ROOT, "d", &in_root), "it has gone");
+}
+
+#[test]
 fn while_a_directory_is_moved_its_names_are_not_known_to_be_missing() {
     let mut tree = tree();
     let dir = learn(&mut tree, ROOT, directory("d"), 10).node;
