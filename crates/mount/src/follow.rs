@@ -176,11 +176,12 @@ fn apply(core: &Core, event: Event, replaced: Option<&pb::Entry>) {
     let ours = event.signatures.contains(&core.signature);
     let removed = event.old.as_ref().filter(|_| event.new.is_none());
     let unlinked = removed.or(replaced).map(|entry| entry.hard_link_id.clone());
-    // Only where no clock tells whether it still has that name.
-    let was = event
-        .old
-        .as_ref()
-        .filter(|_| !event.own && event.new.is_some());
+    // Only where it was moved, and no clock tells whether it still has that name.
+    let is_moved =
+        |old: &pb::Entry, new: &pb::Entry| old.name != new.name || event.directory != new_directory;
+    let was = event.old.as_ref().zip(event.new.as_ref());
+    let was = was.filter(|(old, new)| !event.own && is_moved(old, new));
+    let was = was.map(|(old, _)| old);
     let was = was.and_then(|old| Entry::from_pb(&event.directory, old.clone()).ok());
     let was = was.map(|old| old.inode);
     let moved = Moved {

@@ -272,14 +272,17 @@ impl Core {
     fn await_why(&self, ctx: &Context<'_>, node: NodeId, asked: (&str, &str)) -> Result<(), Errno> {
         let until = Instant::now() + EVENT_PAUSE;
         loop {
-            let place = self.tree.read().locate(node);
+            let (place, is_doomed) = {
+                let tree = self.tree.read();
+                let is_doomed = tree.node(node).is_some_and(|held| held.doomed);
+                (tree.locate(node), is_doomed)
+            };
             let is_there = |(directory, name, _): &(String, String, u64)| {
                 (directory.as_str(), name.as_str()) == asked
             };
             if !place.as_ref().is_some_and(is_there) {
                 return Ok(());
             }
-            let is_doomed = self.tree.read().node(node).is_some_and(|held| held.doomed);
             if is_doomed {
                 self.change(|tree| tree.vanished(node));
                 return Ok(());

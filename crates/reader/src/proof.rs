@@ -7,8 +7,8 @@
 //! among them.
 //!
 //! A sum that differs is no proof yet: some writers put other things there. So the chunk is fetched once more, from a
-//! volume server. If that has the right bytes, the sidecar is wrong about the volume, and is not asked for it for a
-//! while; if it has the same bytes, the entry's sum is no MD5.
+//! volume server, whose word counts. If that has other bytes, the sidecar is wrong about the volume, and is not
+//! asked for it for a while; if it has the same, the entry's sum is no MD5.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
