@@ -26,6 +26,9 @@ step "shellcheck"
 command -v shellcheck >/dev/null 2>&1 || scripts/setup.sh
 shellcheck -x scripts/*.sh tests/rdma/*.sh .ci/run tools/rdma-vm/{rdma-vm,kernel.sh,machine.sh,init,guest,selftest}
 
+step "packaging"
+scripts/lint-packaging.sh
+
 if ! command -v cargo-deny >/dev/null 2>&1; then
     if $fast; then
         step "cargo-deny is not installed: left out (make lint installs it)"
