@@ -109,16 +109,15 @@ impl<N: Held> Exchange<N> {
             return false;
         }
         let mut were_others = false;
+        let alone = self.items.len() == 1;
         let rest = self.items.iter().zip(&mut self.found).skip(self.at);
         for (item, found) in rest {
             let found = found.get_or_insert_with(|| {
                 were_others = true;
                 shelf.find(item.needle)
             });
-            if let Ok(needle) = found
-                && self.items.len() > 1
-            {
-                fetch_ahead(item, needle);
+            if let Ok(needle) = found {
+                fetch_ahead(item, needle, alone);
             }
         }
         were_others

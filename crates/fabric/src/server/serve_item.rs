@@ -424,13 +424,23 @@ pub(super) struct Filled {
     crc: u32,
 }
 
-pub(super) fn fetch_ahead(item: &Item, needle: &impl Held) {
-    if let Ok(bytes) = wanted(item, needle) {
-        let len = bytes.end - bytes.start;
-        if !needle.is_cached(bytes.start, len as usize) {
-            needle.will_need(bytes.start, len);
-        }
+/// A shorter item that is asked for alone is read at once, without a hint.
+const HINTED: u64 = 64 << 10;
+
+/// Has the disk fetch what an item wants, before its first piece is waited for. Of a needle whose bytes before an item
+/// that is `alone` are in memory, somebody seems to read one range after the other: as much again is fetched.
+pub(super) fn fetch_ahead(item: &Item, needle: &impl Held, alone: bool) {
+    let Ok(bytes) = wanted(item, needle) else {
+        return;
+    };
+    let len = bytes.end - bytes.start;
+    if (alone && len < HINTED) || needle.is_cached(bytes.start, len as usize) {
+        return;
     }
+    let follows = || bytes.start == 0 || needle.is_cached(bytes.start - 1, 1);
+    let more = if alone && follows() { len } else { 0 };
+    let end = (bytes.end + more).min(needle.stored_len());
+    needle.will_need(bytes.start, end - bytes.start);
 }
 
 /// Cuts bytes into pieces of at most [`PIECE`].

@@ -16,6 +16,8 @@ struct Fixture {
     is_gzip: bool,
     /// Reads at or behind this offset fail.
     fails_from: u64,
+    /// Bytes before this one are in memory.
+    cached: u64,
     wanted: std::sync::Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
@@ -47,8 +49,8 @@ impl Held for Fixture {
         STORED_CRC
     }
 
-    fn is_cached(&self, _offset: u64, _len: usize) -> bool {
-        false
+    fn is_cached(&self, offset: u64, len: usize) -> bool {
+        offset + len as u64 <= self.cached
     }
 
     fn will_need(&self, offset: u64, len: u64) {
@@ -76,6 +78,7 @@ fn needle(len: usize) -> Fixture {
         bytes: (0..len).map(|at| (at * 31 + at / 251) as u8).collect(),
         is_gzip: false,
         fails_from: u64::MAX,
+        cached: 0,
         wanted: Default::default(),
     }
 }
@@ -342,6 +345,35 @@ fn items_are_answered_in_their_order_and_looked_up_ahead() {
     assert_eq!(statuses, expected);
     // Only what lies within the needle is fetched ahead.
     assert_eq!(*second.wanted.lock().unwrap(), [(5, 10)]);
+}
+
+#[test]
+fn the_disk_is_told_of_long_items_and_of_more_where_they_follow_each_other() {
+    let told = |cached, extent| {
+        let needle = Fixture {
+            cached,
+            ..needle(1_000_000)
+        };
+        let wanted = needle.wanted.clone();
+        answer(needle, extent, PLACE, &mut client());
+        let wanted = wanted.lock().unwrap();
+        wanted.clone()
+    };
+    assert_eq!(told(0, WHOLE), [(0, 1_000_000)]);
+    assert_eq!(
+        told(0, range(0, 200_000)),
+        [(0, 400_000)],
+        "the first of several"
+    );
+    assert_eq!(told(200_000, range(200_000, 200_000)), [(200_000, 400_000)]);
+    assert_eq!(told(900_000, range(900_000, 100_000)), [(900_000, 100_000)]);
+    assert_eq!(
+        told(0, range(200_000, 200_000)),
+        [(200_000, 200_000)],
+        "anywhere"
+    );
+    assert_eq!(told(400_000, range(200_000, 200_000)), [], "in memory");
+    assert_eq!(told(0, range(200_000, 4096)), [], "read at once");
 }
 
 #[test]
