@@ -14,6 +14,7 @@ mod shm;
 mod stream;
 mod tcp;
 mod verbs;
+mod ways;
 
 pub use dial::{Dial, Dialer, DialerConfig};
 pub use error::{Attempt, DialError};

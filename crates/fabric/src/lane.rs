@@ -21,6 +21,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -30,6 +31,9 @@ use crate::wire::{Answer, Item, Limits, MAX_READ, Place, Write, Written};
 pub trait Lane: Send {
     /// Which carrier it is: `shm`, `tcp` or `rdma`.
     fn carrier(&self) -> &'static str;
+
+    /// When it was opened.
+    fn opened(&self) -> Instant;
 
     /// The descriptor to wait on, and for what.
     fn wait_on(&self) -> (BorrowedFd<'_>, PollFlags);

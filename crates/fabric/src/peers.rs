@@ -21,8 +21,7 @@ use parking_lot::Mutex;
 use crate::Location;
 use crate::announce::Announcement;
 use crate::client::{self, Candidate, Nearness, Policy};
-use ahead::Ahead;
-pub(crate) use ahead::Turn;
+pub(crate) use ahead::{Ahead, Turn};
 use lanes::Lanes;
 
 /// All sidecars known at a time.
@@ -68,6 +67,8 @@ pub(crate) struct Kept {
     pub(crate) lanes: Lanes,
     /// A lane that nobody waits for.
     pub(crate) ahead: Ahead,
+    /// A lane over a better way than that of the lanes there are.
+    pub(crate) mending: Ahead,
     /// Why no lane could be opened lately, to say so once.
     trouble: Mutex<Option<String>>,
 }

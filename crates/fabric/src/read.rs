@@ -35,7 +35,7 @@ use crate::carrier::{Dial, DialError};
 use crate::client::{Policy, Reason};
 use crate::lane::{Broken, Lane};
 use crate::memory::{Arena, ArenaStats};
-use crate::peers::{Peer, Peers, Turn};
+use crate::peers::{Ahead, Kept, Peer, Peers, Turn};
 use crate::wire::{Answer, MAX_READ, Status};
 use crate::{Destination, Locate, LocateError, Stored, UpTo, Way, Whole};
 pub(crate) use drive::timespec;
@@ -205,11 +205,14 @@ impl FabricRoute {
         Ok(carrier)
     }
 
-    /// Housekeeping, to be called every second or so: closes lanes that nobody needs and gives
-    /// memory back.
+    /// Housekeeping, to be called every second or so: closes lanes that nobody needs, sees whether better ways
+    /// work again than those of the lanes that are in use, and gives memory back.
     pub fn tidy(&self) {
         for peer in self.peers.all() {
             peer.kept.lanes.close_old();
+            if peer.kept.lanes.count() > 0 && self.dial.is_mendable(&peer.announced.fabric) {
+                self.mend(&peer);
+            }
         }
         if let Some(arena) = &self.arena {
             arena.tidy();
@@ -293,23 +296,57 @@ impl FabricRoute {
 
     /// Has a lane to `peer` opened that is kept, by a thread of its own. Gives whether there may be one soon.
     fn open_ahead(&self, peer: &Arc<Peer>) -> bool {
-        match peer.kept.ahead.ask(Instant::now()) {
+        self.aside(
+            peer,
+            |kept| &kept.ahead,
+            |dial, stats, ctx, to| {
+                let opened = open(dial, stats, ctx, to);
+                opened.map(|lane| to.kept.lanes.keep(lane)).is_ok()
+            },
+        )
+    }
+
+    /// Has the ways to `peer` tried that failed lately, by a thread of its own. Its lanes are opened anew when one works.
+    fn mend(&self, peer: &Arc<Peer>) {
+        self.aside(
+            peer,
+            |kept| &kept.mending,
+            |dial, stats, ctx, to| {
+                let began = Instant::now();
+                let Some(lane) = dial.mend(ctx, &to.announced.fabric) else {
+                    return false;
+                };
+                stats.opened.inc();
+                renew(dial, to, began, &*lane);
+                to.kept.lanes.keep(lane);
+                true
+            },
+        );
+    }
+
+    /// Has something done about `peer` by a thread of its own, once at a time. Gives whether that is under way.
+    fn aside(
+        &self,
+        peer: &Arc<Peer>,
+        which: fn(&Kept) -> &Ahead,
+        what: fn(&dyn Dial, &FabricStats, &Context<'_>, &Peer) -> bool,
+    ) -> bool {
+        match which(&peer.kept).ask(Instant::now()) {
             Turn::Soon => return true,
             Turn::No => return false,
             Turn::Open => {}
         }
         let (dial, stats) = (Arc::clone(&self.dial), Arc::clone(&self.stats));
         let (to, timeout) = (Arc::clone(peer), self.timeout());
-        let open = move || {
-            let opened = open(&*dial, &stats, &Context::background(timeout), &to);
-            let is_open = opened.map(|lane| to.kept.lanes.keep(lane)).is_ok();
-            to.kept.ahead.over(is_open);
+        let task = move || {
+            let is_done = what(&*dial, &stats, &Context::background(timeout), &to);
+            which(&to.kept).over(is_done);
         };
         let spawned = thread::Builder::new()
             .name("fabric-dial".into())
-            .spawn(open);
+            .spawn(task);
         if spawned.is_err() {
-            peer.kept.ahead.over(false);
+            which(&peer.kept).over(false);
         }
         spawned.is_ok()
     }
@@ -409,10 +446,12 @@ fn open(
     ctx: &Context<'_>,
     peer: &Peer,
 ) -> Result<Box<dyn Lane>, DialError> {
+    let began = Instant::now();
     match dial.dial(ctx, &peer.announced.fabric) {
         Ok(lane) => {
             stats.opened.inc();
             peer.forget_trouble();
+            renew(dial, peer, began, &*lane);
             Ok(lane)
         }
         Err(error) => {
@@ -422,6 +461,17 @@ fn open(
             Err(error)
         }
     }
+}
+
+/// A lane was opened, which took since `began`: a better way may work again than that of older lanes.
+fn renew(dial: &dyn Dial, peer: &Peer, began: Instant, lane: &dyn Lane) {
+    let Some(mended) = dial.mended(&peer.announced.fabric) else {
+        return;
+    };
+    // It works since another lane was opened, while this one took a way that is worse.
+    let is_missed = mended > began && mended != lane.opened();
+    let since = if is_missed { Instant::now() } else { mended };
+    peer.kept.lanes.renew(since);
 }
 
 /// What `carrier` brought: nothing but a sidecar on this host can share memory with us.

@@ -13,7 +13,8 @@ use seaweed::jwt::SigningKey;
 use super::error::{Attempt, DialError, Failure};
 use super::greet::Greeting;
 use super::lender::Lender;
-use super::verbs::{self, Pins, Rails};
+use super::verbs::{self, Pins};
+use super::ways::Ways;
 use super::{shm, tcp};
 use crate::announce::Endpoints;
 use crate::http::resolve::Resolver;
@@ -29,6 +30,24 @@ pub trait Dial: Send + Sync {
     /// # Errors
     /// See [`DialError`], which tells what was tried.
     fn dial(&self, ctx: &Context<'_>, to: &Endpoints) -> Result<Box<dyn Lane>, DialError>;
+
+    /// Since when a way works again that may be better than that of lanes which were opened before.
+    fn mended(&self, to: &Endpoints) -> Option<Instant> {
+        let _ = to;
+        None
+    }
+
+    /// Whether a way that may be better than that of the lanes there are failed lately, and may be tried again.
+    fn is_mendable(&self, to: &Endpoints) -> bool {
+        let _ = to;
+        false
+    }
+
+    /// Tries the ways that failed lately; a lane over the first of them that works again.
+    fn mend(&self, ctx: &Context<'_>, to: &Endpoints) -> Option<Box<dyn Lane>> {
+        let _ = (ctx, to);
+        None
+    }
 }
 
 /// What a [`Dialer`] shows of itself, and what it may use.
@@ -62,7 +81,7 @@ pub struct Dialer {
     config: DialerConfig,
     resolvers: Mutex<HashMap<String, Arc<Resolver>>>,
     pins: Option<Pins>,
-    rails: Rails,
+    ways: Ways,
 }
 
 /// How many host names are remembered; far more than a mount has sidecars.
@@ -76,7 +95,7 @@ impl Dialer {
                 .arena
                 .clone()
                 .map(|arena| Pins::new(arena, config.remote_reads)),
-            rails: Rails::default(),
+            ways: Ways::default(),
             config,
             resolvers: Mutex::default(),
         }
@@ -97,7 +116,7 @@ impl Dialer {
         if to.version != VERSION {
             return Err(DialError::Version(to.version));
         }
-        let Some(path) = to.unix.as_ref().filter(|_| self.is_here(to)) else {
+        let Some(path) = self.socket(to) else {
             return Err(DialError::Failed(Vec::new()));
         };
         let watch = Watch {
@@ -123,8 +142,13 @@ impl Dialer {
 
     fn shm(&self, path: &str, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
         let arena = self.config.arena.as_ref();
-        let lane = shm::open(path, self.greeting(), arena, &self.config.trusted, watch)?;
-        Ok(Box::new(lane))
+        match shm::open(path, self.greeting(), arena, &self.config.trusted, watch) {
+            Ok(lane) => {
+                self.ways.worked("shm", path, lane.opened());
+                Ok(Box::new(lane))
+            }
+            Err(failure) => Err(self.noted("shm", path, failure)),
+        }
     }
 
     fn rdma(&self, rail: &str, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
@@ -134,15 +158,25 @@ impl Dialer {
         };
         match opened {
             Ok((lane, device)) => {
-                self.rails.worked(rail, device);
+                self.ways.rail_worked(rail, device, lane.opened());
                 Ok(Box::new(lane))
             }
-            Err(Failure::Broken(why)) => {
-                self.rails.failed(rail, why.to_string(), Instant::now());
-                Err(Failure::Broken(why))
-            }
-            Err(other) => Err(other),
+            Err(failure) => Err(self.noted("rdma", rail, failure)),
         }
+    }
+
+    /// Remembers that a way does not work.
+    fn noted(&self, carrier: &str, way: &str, failure: Failure) -> Failure {
+        if let Failure::Broken(why) = &failure {
+            self.ways
+                .failed(carrier, way, why.to_string(), Instant::now());
+        }
+        failure
+    }
+
+    /// Where a sidecar of this host has its socket.
+    fn socket<'a>(&self, to: &'a Endpoints) -> Option<&'a String> {
+        to.unix.as_ref().filter(|_| self.is_here(to))
     }
 
     fn tcp(&self, address: &str, tls: bool, watch: &Watch<'_>) -> Result<Box<dyn Lane>, Failure> {
@@ -175,8 +209,8 @@ impl Dial for Dialer {
         if to.version != VERSION {
             return Err(DialError::Version(to.version));
         }
-        let rails = self.rails.order(&to.rdma, Instant::now());
-        let unix = to.unix.as_ref().filter(|_| self.is_here(to));
+        let rails = self.ways.order(&to.rdma, Instant::now());
+        let unix = self.socket(to);
         let mut ways = usize::from(unix.is_some()) + rails.len() + usize::from(to.tcp.is_some());
         // One that keeps silent leaves time for the next.
         let mut watch = || {
@@ -223,7 +257,7 @@ impl Dial for Dialer {
         }
         for rail in &to.rdma {
             if !attempts.iter().any(|attempt| attempt.address == *rail)
-                && let Some(why) = self.rails.why(rail)
+                && let Some(why) = self.ways.why(rail)
             {
                 attempts.push(Attempt {
                     carrier: "rdma",
@@ -233,5 +267,33 @@ impl Dial for Dialer {
             }
         }
         Err(DialError::Failed(attempts))
+    }
+
+    fn mended(&self, to: &Endpoints) -> Option<Instant> {
+        self.ways
+            .mended(self.socket(to).into_iter().chain(&to.rdma))
+    }
+
+    fn is_mendable(&self, to: &Endpoints) -> bool {
+        let better = self.socket(to).into_iter().chain(&to.rdma);
+        to.version == VERSION && !self.ways.due(better, Instant::now()).is_empty()
+    }
+
+    fn mend(&self, ctx: &Context<'_>, to: &Endpoints) -> Option<Box<dyn Lane>> {
+        let socket = self.socket(to);
+        let better = socket.into_iter().chain(&to.rdma);
+        self.ways
+            .due(better, Instant::now())
+            .into_iter()
+            .find_map(|way| {
+                let watch = Watch {
+                    ctx: *ctx,
+                    patience: self.config.patience,
+                };
+                match socket.is_some_and(|path| path == way) {
+                    true => self.shm(way, &watch).ok(),
+                    false => self.rdma(way, &watch).ok(),
+                }
+            })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::net::{Shutdown, shutdown, sockopt};
@@ -38,6 +38,7 @@ pub(super) struct StreamLane {
     /// What the socket did not take yet, from `sent` on.
     out: Vec<u8>,
     sent: usize,
+    opened: Instant,
 }
 
 #[derive(Debug)]
@@ -78,6 +79,7 @@ impl StreamLane {
             writing: None,
             out: Vec::new(),
             sent: 0,
+            opened: Instant::now(),
         }
     }
 
@@ -268,6 +270,10 @@ impl StreamLane {
 impl Lane for StreamLane {
     fn carrier(&self) -> &'static str {
         self.carrier
+    }
+
+    fn opened(&self) -> Instant {
+        self.opened
     }
 
     fn wait_on(&self) -> (BorrowedFd<'_>, PollFlags) {

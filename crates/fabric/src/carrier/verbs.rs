@@ -15,7 +15,6 @@
 //! one's own.
 
 mod pins;
-mod rails;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +26,6 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use verbs::{Connecting, Connection, Event, Lost, Progress};
 
 pub(super) use self::pins::Pins;
-pub(super) use self::rails::Rails;
 use super::error::Failure;
 use super::greet::{Greeting, memory, nothing_to_offer};
 use super::stream::{Nobody, check};
@@ -104,6 +102,7 @@ pub(super) struct VerbsLane {
     takes_writes: bool,
     /// The write in flight.
     writing: Option<Writing>,
+    opened: Instant,
 }
 
 struct Writing {
@@ -136,6 +135,7 @@ impl VerbsLane {
             next: 0,
             takes_writes: false,
             writing: None,
+            opened: Instant::now(),
         })
     }
 
@@ -289,6 +289,10 @@ impl VerbsLane {
 impl Lane for VerbsLane {
     fn carrier(&self) -> &'static str {
         "rdma"
+    }
+
+    fn opened(&self) -> Instant {
+        self.opened
     }
 
     fn wait_on(&self) -> (BorrowedFd<'_>, PollFlags) {

@@ -1,11 +1,11 @@
 //! Whole routes over real servers: what a reader notices when a sidecar is busy, or its disk is slow.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use context::Context;
-use fabric::announce::{Announcement, this_host};
+use fabric::announce::{Announcement, Endpoints, this_host};
 use fabric::carrier::{Dialer, DialerConfig};
 use fabric::client::{Config, Policy};
 use fabric::memory::{Arena, ArenaConfig};
@@ -79,6 +79,10 @@ struct Mount {
 
 impl Mount {
     fn new(served: &Served, timeout: Duration) -> Self {
+        Self::to(served.endpoints.clone(), timeout)
+    }
+
+    fn to(endpoints: Endpoints, timeout: Duration) -> Self {
         let config = Config {
             timeout,
             ..Config::default()
@@ -87,7 +91,7 @@ impl Mount {
         let peers = Peers::new(policy.clone(), Here::default()).unwrap();
         peers.update(vec![Announcement {
             http: "sidecar:8081".into(),
-            fabric: served.endpoints.clone(),
+            fabric: endpoints,
             volume_servers: vec!["volume:8080".into()],
             volumes: vec![1],
             generation: 1,
@@ -240,4 +244,56 @@ fn when_the_whole_disk_hangs_what_is_in_memory_comes_and_the_rest_goes_over_http
     });
     assert!(mount.fabric.stats().missed_for("timeout") >= 1);
     assert!(eventually(|| mount.read(id(1, 31)).0 == Way::Fabric));
+}
+
+#[test]
+fn a_mount_that_never_pauses_takes_the_better_way_again_when_it_works() {
+    // Alone, a reader uses the lane that it has, and opens none that would show that the way works again.
+    takes_the_better_way_again(0);
+    // Others are in the middle of reads when the way works again.
+    takes_the_better_way_again(3);
+}
+
+fn takes_the_better_way_again(others: usize) {
+    let served = Served::new();
+    let socket = served.endpoints.unix.clone().unwrap();
+    let away = format!("{socket}.moved");
+    planted(&served, [5]);
+    let endpoints = Endpoints {
+        unix: Some(away.clone()),
+        ..served.endpoints.clone()
+    };
+    let mount = Mount::to(endpoints, BUDGET);
+    let read = || assert_eq!(mount.read(id(1, 5)).0, Way::Fabric);
+    let stats = served.server().stats();
+    let (shm, tcp) = (&stats.shm.exchanges, &stats.tcp.exchanges);
+    read();
+    assert!(eventually(|| tcp.get() == 1), "there is no other way");
+    std::os::unix::fs::symlink(&socket, &away).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    read();
+                }
+            });
+        }
+        let is_taken = eventually(|| {
+            read();
+            mount.fabric.tidy();
+            shm.get() > 100
+        });
+        is_over.store(true, Ordering::Relaxed);
+        assert!(is_taken);
+    });
+    let is_left = eventually(|| stats.tcp.lanes.get() == 0);
+    assert!(is_left, "lanes of the worse way are kept");
+    let before = tcp.get();
+    for _ in 0..10 {
+        read();
+    }
+    assert_eq!(tcp.get(), before);
+    assert_eq!(mount.fabric.stats().missed(), 0);
+    std::fs::remove_file(&away).unwrap();
 }

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use context::Context;
 use rustix::event::PollFlags;
@@ -256,6 +256,7 @@ impl Dial for Operator {
             queue,
             open: VecDeque::new(),
             region: self.region.then_some(0),
+            opened: Instant::now(),
         }))
     }
 }
@@ -435,11 +436,16 @@ struct DoubleLane {
     /// What was asked and not answered, with its number.
     open: VecDeque<(u16, Item)>,
     region: Option<u16>,
+    opened: Instant,
 }
 
 impl Lane for DoubleLane {
     fn carrier(&self) -> &'static str {
         "shm"
+    }
+
+    fn opened(&self) -> Instant {
+        self.opened
     }
 
     fn wait_on(&self) -> (BorrowedFd<'_>, PollFlags) {
