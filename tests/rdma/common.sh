@@ -6,6 +6,8 @@ readonly IP=10.77.0.1
 readonly DIR=/tmp/rdma-mount
 readonly counters=/sys/class/infiniband/rxe0/ports/1/hw_counters
 sidecar='' mount=''
+# Further flags of mounts.
+mount_flags=()
 
 die() {
     echo "${0##*/}: $*" >&2
@@ -54,7 +56,7 @@ health() { grep -q '"connected":true' <<<"$(curl -sf http://$IP:8081/health)"; }
 # Without the disk cache, from which a remount would read all that the last mount has read.
 mount_it() {
     mkdir -p $DIR/mnt
-    RUST_LOG=info,fabric::read=debug "$RIPTIDE" mount -filer $IP:8888 -dir $DIR/mnt -rdma.enabled -cacheCapacityMB 0 -readerCacheSizeMB 64 \
+    RUST_LOG=info,fabric::read=debug "$RIPTIDE" mount -filer $IP:8888 -dir $DIR/mnt -rdma.enabled -cacheCapacityMB 0 -readerCacheSizeMB 64 "${mount_flags[@]}" \
         >>$DIR/mount.log 2>&1 &
     mount=$!
     until_true "mounted" mountpoint -q $DIR/mnt

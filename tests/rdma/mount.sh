@@ -23,7 +23,13 @@ for line in 'ok +RDMA +usable: rxe0' 'ok +RDMA rxe0/1 +ACTIVE, Ethernet, .*packe
     "ok +rdma $IP:18081 +a lane opens" "ok +volumes $IP:8080 .*over rdma"; do
     grep -qE "^$line" <<<"$doctor" || die "the doctor does not say: $line"
 done
+# The first mount has its memory in reserved huge pages, those after it in ordinary ones.
+readonly PAGES=60
+echo $PAGES >/proc/sys/vm/nr_hugepages
+[[ $(</proc/sys/vm/nr_hugepages) == "$PAGES" ]] || die "the machine has no $PAGES huge pages"
+mount_flags=(-rdma.hugePages)
 mount_it
+mount_flags=()
 
 # Compares all files, and the bytes that came with what the device says that it carried.
 read_all() {
@@ -37,6 +43,9 @@ read_all() {
     [[ $packets -ge $(($1 / 4096)) ]] || die "the device sent only $packets packets"
 }
 read_all "$size"
+free=$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)
+echo "huge pages: $((PAGES - free)) of $PAGES are in use"
+[[ $free -lt $PAGES ]] || die "no huge page was used"
 
 # Writes all files to a folder, and compares them as the filer gives them; and the bytes that went with
 # what the device says that it carried.

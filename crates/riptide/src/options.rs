@@ -195,6 +195,8 @@ pub struct FabricOptions {
     pub fallback: bool,
     /// `-rdma.readOnly`: whether chunks are written over HTTP alone.
     pub read_only: bool,
+    /// `-rdma.hugePages`: whether memory for chunks is of the system's reserved huge pages.
+    pub huge_pages: bool,
     /// `-rdma.shortCircuit` and `-rdma.shortCircuitIndexMB`: whether volume files of this host are read
     /// without the sidecar, with so many bytes for their indexes.
     pub short_circuit: Option<u64>,
@@ -423,6 +425,7 @@ impl FabricOptions {
             rack: values.text("peer.rack")?.to_owned(),
             fallback: values.switch("rdma.fallback"),
             read_only: values.switch("rdma.readOnly"),
+            huge_pages: values.switch("rdma.hugePages"),
             short_circuit: short_circuit(values)?,
             max_concurrent: values.count("rdma.maxConcurrent"),
             timeout: Duration::from_millis(values.count("rdma.timeoutMs")),

@@ -135,6 +135,11 @@ impl Arena {
         *self.0.pinned.lock() = true;
     }
 
+    /// Whether its memory is of the system's reserved huge pages.
+    pub fn is_reserved(&self) -> bool {
+        self.0.mapping.is_reserved()
+    }
+
     /// Bytes in all.
     #[allow(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {

@@ -148,6 +148,42 @@ mod shared {
         }
     }
 
+    /// The machine's reserved huge pages that nobody uses; one in a test's virtual machine has some.
+    fn spare_pages() -> usize {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let number = |name: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(name));
+            rest.map_or(0, |rest| rest.trim().parse().unwrap())
+        };
+        number("HugePages_Free:") - number("HugePages_Rsvd:")
+    }
+
+    #[test]
+    fn reserved_pages_are_taken_where_there_are_enough_and_are_not_missed_where_not() {
+        let spare = spare_pages();
+        println!("{spare} reserved huge pages are to be had");
+        for size in [4 * MIB, (spare + 2) * 2 * MIB] {
+            let arena = Arena::new(ArenaConfig {
+                size,
+                keep: 0,
+                quarantine: 0,
+                reserved_pages: true,
+            })
+            .unwrap();
+            assert_eq!(arena.is_reserved(), size <= spare * 2 * MIB);
+            let mut block = arena.take(3 * MIB).unwrap();
+            block.fill(5);
+            assert!(resident(&arena) >= 3 * MIB);
+            drop(block);
+            arena.tidy();
+            assert_eq!(
+                resident(&arena) == 0,
+                !arena.is_reserved(),
+                "reserved ones stay"
+            );
+        }
+    }
+
     #[test]
     fn memory_is_taken_when_used_and_what_is_too_much_is_given_back() {
         let arena = Arena::new(ArenaConfig {

@@ -53,7 +53,8 @@ pub(super) async fn start(
     };
     let peers = Peers::new(Arc::clone(&policy), here).context("starting the fabric")?;
     let peers = Arc::new(peers);
-    let arena = arena(options.data.memory_bytes).context("memory for the fabric")?;
+    let arena =
+        arena(options.data.memory_bytes, wanted.huge_pages).context("memory for the fabric")?;
     let dialer = Arc::new(Dialer::new(DialerConfig {
         name: name(options),
         host,
@@ -119,14 +120,22 @@ fn config(wanted: &FabricOptions) -> Config {
 /// Memory that sidecars write to. What of it the reader keeps is within its own limit; half as
 /// much again is for what is on its way or in quarantine. Where it does not suffice, bytes take
 /// the socket. It is address space: memory is behind it only where it is used.
-fn arena(memory_bytes: u64) -> std::io::Result<Arena> {
+fn arena(memory_bytes: u64, huge_pages: bool) -> std::io::Result<Arena> {
     let limit = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
-    Arena::new(ArenaConfig {
+    let arena = Arena::new(ArenaConfig {
         size: (limit / 2).saturating_mul(3).clamp(ARENA_MIN, MAX_ARENA),
         keep: limit / 8,
         quarantine: (limit / 4).max(ARENA_MIN / 2),
-        reserved_pages: false,
-    })
+        reserved_pages: huge_pages,
+    })?;
+    if huge_pages && !arena.is_reserved() {
+        let needed = arena.len() >> 21;
+        tracing::warn!(
+            needed,
+            "ordinary memory instead of huge pages: vm.nr_hugepages leaves too few"
+        );
+    }
+    Ok(arena)
 }
 
 /// Room for a few large chunks, however little memory there is.

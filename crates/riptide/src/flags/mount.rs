@@ -27,7 +27,7 @@ pub static TREE: Section = Section {
             .help("Filers as host:port[.grpcPort], separated by commas; the mount fails over between them."),
         Flag::text("filer.path")
             .default("/")
-            .help("The folder of the filer that becomes the root of the mount."),
+            .help("The folder of the filer that becomes the root of the mount. A mount that writes makes it when it is missing."),
         Flag::switch("includeSystemEntries")
             .help("Show the filer's own folders, /topics and /etc, in its root."),
         Flag::text("collection")
@@ -236,6 +236,10 @@ pub static FABRIC: Section = Section {
             .default("5000")
             .help("Milliseconds after which a read or a write over the fabric has failed.")
             .old()
+            .needs("rdma.enabled", NO_FABRIC),
+        Flag::switch("rdma.hugePages")
+            .help("Keep chunks that come over the fabric in the system's reserved huge pages (vm.nr_hugepages), which takes one and a half times -readerCacheSizeMB at once; where there are fewer, ordinary memory is used, and the log says so.")
+            .ours()
             .needs("rdma.enabled", NO_FABRIC),
         Flag::switch("rdma.shortCircuit")
             .default("true")

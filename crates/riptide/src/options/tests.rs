@@ -181,6 +181,7 @@ fn the_fabric_is_off_by_default_and_has_the_defaults_of_weed_when_it_is_on() {
     let expected = FabricOptions {
         sidecars: Sidecars::Registered,
         sidecar_users: Vec::new(),
+        huge_pages: false,
         rack: String::new(),
         fallback: true,
         read_only: false,
