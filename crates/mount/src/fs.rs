@@ -12,6 +12,7 @@ mod punch;
 mod quota;
 mod remove;
 mod rename;
+mod root;
 mod setattr;
 mod write;
 mod xattr;
@@ -19,11 +20,10 @@ mod xattr;
 use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
 
-use filer::{Filer, FilerError};
+use filer::Filer;
 use fuse::Errno;
 use parking_lot::{Mutex, RwLock};
 use reader::Reader;
-use seaweed::Entry;
 use stats::Export;
 use whole::Files;
 use writer::Writer;
@@ -46,7 +46,7 @@ use crate::state::Core;
 use crate::statfs::Capacity;
 use crate::stats::MountStats;
 use crate::streaming::Streaming;
-use crate::tree::{Tree, split_path};
+use crate::tree::Tree;
 use crate::walk::Walks;
 
 use data::FileHandle;
@@ -99,7 +99,7 @@ impl Mount {
         stats: Arc<MountStats>,
     ) -> Result<Self, OpenError> {
         let path = config.filer_path.clone();
-        let (root, since_ns) = root_entry(&filer, &path).await?;
+        let (root, since_ns) = root::root_entry(&filer, &config).await?;
         let invalidator = Invalidator::start(&stats)?;
         let runtime = tokio::runtime::Handle::current();
         let core = Arc::new(Core {
@@ -179,27 +179,6 @@ impl Mount {
         }
         self.reader.close();
     }
-}
-
-/// The filer's entry of the root, which has to be a directory, and the filer's clock.
-async fn root_entry(filer: &Filer, path: &str) -> Result<(Entry, i64), OpenError> {
-    let fail = |reason: String| OpenError::Root {
-        path: path.to_owned(),
-        reason,
-    };
-    let (directory, name) = split_path(path);
-    let found = match filer.lookup(directory, name).await {
-        Ok(found) => found,
-        Err(FilerError::NotFound { .. }) => {
-            return Err(fail("no such directory at the filer".to_owned()));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let entry = Entry::root_from_pb(found.value).map_err(|error| fail(error.to_string()))?;
-    if !entry.is_directory() {
-        return Err(fail("is not a directory at the filer".to_owned()));
-    }
-    Ok((entry, found.log_ts_ns))
 }
 
 /// `NAME_MAX` of Linux and of the filer.

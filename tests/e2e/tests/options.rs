@@ -25,6 +25,34 @@ fn a_subtree_can_be_the_root() {
 }
 
 #[test]
+fn a_root_that_is_missing_is_made_by_a_mount_that_writes() {
+    needs_fuse!();
+    let scene = Scene::start();
+    scene.put("/file", b"x");
+    let refusals = [
+        (
+            vec!["-filer.path=/some/deep", "-readOnly"],
+            "-filer.path=/some/deep: no such directory",
+        ),
+        (
+            vec!["-filer.path=/file"],
+            "-filer.path=/file: is not a directory",
+        ),
+    ];
+    fs::create_dir(scene.path("refused")).unwrap();
+    for (flags, expected) in refusals {
+        let refused = Mount::refused(&scene, "refused", &flags);
+        assert!(refused.output.contains(expected), "{}", refused.output);
+    }
+    let mount = scene.mount_at("deep", &["-filer.path=/some/deep"]);
+    fs::write(mount.path("/new"), b"inside").unwrap();
+    let other = scene.mount(&[]);
+    assert_eq!(other.read("/some/deep/new"), b"inside");
+    let made = fs::metadata(other.path("/some/deep")).unwrap();
+    assert_eq!((made.mode() & 0o7777, made.uid()), (0o755, 0));
+}
+
+#[test]
 fn owners_are_mapped() {
     needs_fuse!();
     let scene = Scene::start();
