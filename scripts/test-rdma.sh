@@ -2,7 +2,7 @@
 # Runs the tests that need RDMA, in virtual machines with a soft-RoCE device (tools/rdma-vm): those
 # of one host in one VM, those of two hosts in two with a cable between them.
 #   test-rdma.sh            everything
-#   test-rdma.sh PART       one_host, mounted, linked or two_hosts
+#   test-rdma.sh PART       one_host, mounted, linked, rails or two_hosts
 #   test-rdma.sh bench      needles read over RDMA beside what perftest does; judges nothing
 #   test-rdma.sh smoke      one VM and a few tests, as part of `make test`; where the
 #                           machine cannot run it, says so and succeeds
@@ -29,9 +29,10 @@ main() {
             one_host
             mounted
             linked
+            rails
             two_hosts
             ;;
-        one_host | mounted | linked | two_hosts)
+        one_host | mounted | linked | rails | two_hosts)
             why=$(impossible) && die "$why"
             prepare
             "$1"
@@ -56,7 +57,7 @@ main() {
             cargo build --quiet --package riptide
             "$VM" --timeout 900 -- tests/rdma/bench.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
             ;;
-        *) die "no part $1: all (default), one_host, mounted, linked, two_hosts, smoke or bench" ;;
+        *) die "no part $1: all (default), one_host, mounted, linked, rails, two_hosts, smoke or bench" ;;
     esac
 }
 
@@ -124,6 +125,13 @@ linked() {
     say "two virtual machines: files through a mount"
     "$VM" --hosts 2 --until 2 --timeout 900 -- \
         "tests/rdma/linked.sh '$PWD/target/debug/riptide' '$PWD/.tools/weed/bin/weed'"
+}
+
+# Two devices on each host, and a cable for each pair.
+rails() {
+    say "two virtual machines: a mount that reads over two rails"
+    "$VM" --hosts 2 --rails 2 --until 2 --timeout 900 -- \
+        "tests/rdma/rails.sh '$PWD/target/debug/riptide' '$PWD/.tools/weed/bin/weed'"
 }
 
 one_host() { in_vm --skip two_hosts::; }

@@ -49,7 +49,7 @@ run_machines() {
 }
 
 start_machine() {
-    local n=$1 peer=$((3 - $1)) s out err boot args
+    local n=$1 peer=$((3 - $1)) s out err boot args rail
     # The kernel measures the processor's own clock at boot, and on a busy machine may find a
     # tenth of its speed: all time-outs then end ten times too early. QEMU's HPET keeps real time.
     boot='console=ttyS0 loglevel=4 panic=-1 oops=panic mitigations=off tsc=unstable clocksource=hpet no_timer_check'
@@ -65,7 +65,7 @@ start_machine() {
     args=(-accel tcg,thread=multi -cpu max,-erms,-fsrm,-la57 -smp "$cpus" -m "$mem" -M q35
         -nodefaults -no-user-config -display none -no-reboot
         -kernel "$kernel/vmlinux" -initrd "$initramfs"
-        -append "$boot rdma_vm.host=$n rdma_vm.hosts=$hosts rdma_vm.mtu=$mtu"
+        -append "$boot rdma_vm.host=$n rdma_vm.hosts=$hosts rdma_vm.rails=$rails rdma_vm.mtu=$mtu"
         -chardev "file,id=con,path=console$n" -serial chardev:con
         -chardev "pipe,id=mon,path=mon$n" -mon chardev=mon,mode=readline
         -add-fd "fd=$out,set=1" -chardev file,id=out,path=/dev/fdset/1,append=on
@@ -79,10 +79,11 @@ start_machine() {
     add_folder root / on
     add_folder run . off
     for s in "${!share[@]}"; do add_folder "share$s" "${share[s]}" off; done
-    # The cable: each QEMU sends Ethernet frames to the other's Unix socket.
-    [[ $hosts == 1 ]] || args+=(
-        -netdev "dgram,id=net,local.type=unix,local.path=net$n,remote.type=unix,remote.path=net$peer"
-        -device "virtio-net-pci,id=eth0,netdev=net,mac=52:54:00:77:00:0$n,host_mtu=9000,romfile=")
+    # A cable for each rail: each QEMU sends Ethernet frames to the other's Unix socket.
+    for ((rail = 0; hosts == 2 && rail < rails; rail++)); do
+        args+=(-netdev "dgram,id=net$rail,local.type=unix,local.path=net$rail.$n,remote.type=unix,remote.path=net$rail.$peer"
+            -device "virtio-net-pci,id=eth$rail,netdev=net$rail,mac=52:54:00:77:0$rail:0$n,host_mtu=9000,romfile=")
+    done
     (cd "$dir" && exec setpriv --pdeathsig KILL qemu-system-x86_64 "${args[@]}") \
         <&"$stdin" >&"$stdout" 2>"$dir/qemu$n.log" &
     pid[n]=$!
@@ -102,15 +103,16 @@ reader() {
 
 # Carries out what `ctl` wrote since the last look.
 do_requests() {
-    local lines line id verb n arg answer
+    local lines line id verb n arg rail answer
     mapfile -s "$ctl_seen" -t lines <"$dir/ctl"
     for line in "${lines[@]}"; do
         ctl_seen=$((ctl_seen + 1))
-        read -r id verb n arg <<<"$line" || true
+        read -r id verb n arg rail <<<"$line" || true
         answer=ok
         [[ $n == [12] && $n -le $hosts ]] || verb=none
+        [[ -z $rail || $verb == link && $rail == [12] && $rail -le $rails ]] || verb=none
         case $verb:$arg in
-            link:on | link:off) monitor "$n" "set_link eth0 $arg" ;;
+            link:on | link:off) monitor "$n" "set_link eth$((${rail:-1} - 1)) $arg" ;;
             pause:) monitor "$n" stop ;;
             resume:) monitor "$n" cont ;;
             kill:) killed[n]=1; stop_machine "$n" ;;
