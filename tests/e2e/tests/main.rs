@@ -19,6 +19,7 @@ mod faults;
 mod filer_restart;
 mod freshness;
 mod fstab;
+mod idle;
 mod kinds;
 mod later;
 mod lifecycle;
