@@ -48,6 +48,7 @@ use crate::stats::MountStats;
 use crate::streaming::Streaming;
 use crate::tree::Tree;
 use crate::walk::Walks;
+use crate::worm::Worm;
 
 use data::FileHandle;
 
@@ -126,6 +127,7 @@ impl Mount {
             links: Turn::default(),
             locks: Locks::new(),
             claims: Claims::default(),
+            worm: Worm::default(),
             touched: Mutex::default(),
             waiting: Mutex::default(),
             config,

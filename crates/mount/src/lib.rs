@@ -41,6 +41,7 @@ mod times;
 mod tree;
 mod unsaved;
 mod walk;
+mod worm;
 
 pub use cached::{Cached, Warmed};
 pub use changed::Changes;

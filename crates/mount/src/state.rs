@@ -26,6 +26,7 @@ use crate::save::stopped;
 use crate::stats::Shared;
 use crate::streaming::Streaming;
 use crate::tree::{Content, Found, Known, Place, Question, Tree};
+use crate::worm::Worm;
 
 /// On top of `-readRetryTime`: what the last attempt may take after the retries are over.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
@@ -70,6 +71,8 @@ pub(crate) struct Core {
     pub(crate) locks: Locks,
     /// Files that no other mount may write.
     pub(crate) claims: Claims,
+    /// Files that nobody may change any more.
+    pub(crate) worm: Worm,
     /// Directories whose times are not stored yet.
     pub(crate) touched: Mutex<HashSet<NodeId>>,
     /// Files with attributes that wait for a save, and since when.

@@ -1,6 +1,8 @@
 //! A cluster and a place for mounts.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use cluster::{Builder, Cluster, StockMount};
@@ -87,6 +89,32 @@ impl Scene {
     #[must_use]
     pub fn craft(&self) -> &Craft {
         self.craft.get_or_init(|| Craft::connect(&self.cluster))
+    }
+
+    /// Has `weed shell` carry out a command for each line; what it says.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn shell(&self, commands: &str) -> String {
+        let mut shell = Command::new(self.cluster.weed())
+            .arg("shell")
+            .arg(format!("-master={}", self.cluster.master_http()))
+            .arg(format!("-filer={}", self.cluster.filer_http()))
+            .current_dir(self.cluster.home())
+            .env("HOME", self.cluster.home())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("weed shell");
+        let mut input = shell.stdin.take().expect("piped");
+        input
+            .write_all(format!("{commands}\nexit\n").as_bytes())
+            .expect("weed shell reads");
+        drop(input);
+        let output = shell.wait_with_output().expect("weed shell ends");
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
     }
 
     /// A path in the scratch folder.

@@ -1,34 +1,10 @@
 //! `mount.configure` of the real `weed shell`.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use e2e::{Scene, needs_fuse};
 use rustix::io::Errno;
-
-/// What the shell says to one command.
-fn shell(scene: &Scene, command: &str) -> String {
-    let mut shell = Command::new(scene.cluster.weed())
-        .arg("shell")
-        .arg(format!("-master={}", scene.cluster.master_http()))
-        .arg(format!("-filer={}", scene.cluster.filer_http()))
-        .current_dir(scene.cluster.home())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = shell.stdin.take().unwrap();
-    input
-        .write_all(format!("{command}\nexit\n").as_bytes())
-        .unwrap();
-    drop(input);
-    let output = shell.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&said).into_owned()
-}
 
 fn total(dir: &Path) -> u64 {
     let space = rustix::fs::statvfs(dir).unwrap();
@@ -46,7 +22,7 @@ fn the_shell_sets_the_quota_of_a_running_mount() {
     let unlimited = total(mount.dir());
     fs::write(mount.path("/before"), vec![1; MIB]).unwrap();
 
-    let said = shell(&scene, &format!("mount.configure -dir={dir} -quotaMB=4"));
+    let said = scene.shell(&format!("mount.configure -dir={dir} -quotaMB=4"));
     assert!(!said.contains("error"), "{said}");
     assert_eq!(total(mount.dir()), 4 << 20);
     let mut written = 0;
@@ -60,7 +36,7 @@ fn the_shell_sets_the_quota_of_a_running_mount() {
     assert_eq!(refused.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
     assert_eq!(fs::read(mount.path("/before")).unwrap().len(), MIB);
 
-    shell(&scene, &format!("mount.configure -dir={dir} -quotaMB=0"));
+    scene.shell(&format!("mount.configure -dir={dir} -quotaMB=0"));
     assert_eq!(total(mount.dir()), unlimited);
     fs::write(mount.path("/after"), vec![1; MIB]).unwrap();
 }
@@ -71,7 +47,7 @@ fn a_mount_without_a_collection_says_why_it_takes_no_quota() {
     let scene = Scene::start();
     let mount = scene.mount(&[]);
     let dir = mount.dir().display();
-    let said = shell(&scene, &format!("mount.configure -dir={dir} -quotaMB=4"));
+    let said = scene.shell(&format!("mount.configure -dir={dir} -quotaMB=4"));
     assert!(said.contains("needs a mount with -collection"), "{said}");
     assert!(total(mount.dir()) > 4 << 20);
 }

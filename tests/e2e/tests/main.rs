@@ -30,6 +30,7 @@ mod operations;
 mod options;
 mod permissions;
 mod protected;
+mod protection;
 mod read_only;
 mod reference;
 mod remote;

@@ -1,8 +1,6 @@
 //! Files that live in cloud storage, which here is the S3 gateway of the same cluster.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cluster::{Cluster, PortPair, free_port_pair};
@@ -22,27 +20,6 @@ fn scene() -> (Scene, PortPair) {
         .volume_arg("-volume.allowUntrustedRemoteEndpoints");
     let scene = Scene::of(builder);
     (scene, s3)
-}
-
-/// Has `weed shell` carry out commands.
-fn shell(scene: &Scene, commands: &str) {
-    let mut shell = Command::new(scene.cluster.weed())
-        .arg("shell")
-        .arg(format!("-master={}", scene.cluster.master_http()))
-        .arg(format!("-filer={}", scene.cluster.filer_http()))
-        .current_dir(scene.cluster.home())
-        .env("HOME", scene.cluster.home())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = shell.stdin.take().unwrap();
-    input.write_all(commands.as_bytes()).unwrap();
-    drop(input);
-    let output = shell.wait_with_output().unwrap();
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-    println!("{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -65,17 +42,14 @@ fn a_file_that_is_only_in_the_cloud_is_fetched_and_read() {
     for (name, bytes) in &files {
         put(&format!("{cloud}/{name}"), bytes).unwrap();
     }
-    shell(
-        &scene,
-        &format!(
-            "lock\n\
+    scene.shell(&format!(
+        "lock\n\
              remote.configure -name=cloud -type=s3 -s3.access_key=any -s3.secret_key=any \
              -s3.endpoint=http://127.0.0.1:{} -s3.region=us-east-1 -s3.force_path_style=true\n\
              remote.mount -dir=/mirror -remote=cloud/{BUCKET}\n\
-             unlock\nexit\n",
-            s3.http()
-        ),
-    );
+             unlock",
+        s3.http()
+    ));
     let mount = scene.mount(&[]);
     for (name, bytes) in &files {
         let path = format!("/mirror/{name}");

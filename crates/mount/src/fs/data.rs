@@ -70,6 +70,7 @@ impl Mount {
         let ctx = self.core.context(req);
         self.core.may_open(&ctx, req, node, flags)?;
         if Self::writes(flags) {
+            self.core.may_alter(&ctx, node)?;
             self.claim(req, node)?;
         }
         let opened = self.open_claimed(&ctx, node, flags);

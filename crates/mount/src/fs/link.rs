@@ -48,6 +48,7 @@ impl Mount {
                 return Err(Errno::EPERM);
             }
         }
+        core.may_alter(&ctx, node)?;
         // What is written so far belongs to all names.
         let file = core.files.find(node);
         core.save(&ctx, node, file.as_deref(), false, None)?;

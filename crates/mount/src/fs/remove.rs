@@ -47,6 +47,7 @@ impl Mount {
         if core.is_hidden(&question.directory, name) {
             return Err(Errno::ENOENT);
         }
+        core.may_alter_name(&ctx, &question.directory, name)?;
         let _links = match self.is_linked(victim) {
             true => Some(core.links.take(&ctx).map_err(stopped)?),
             false => None,

@@ -166,6 +166,8 @@ impl Mount {
         if core.is_hidden(&new.directory, to.1) {
             return Err(Errno::EPERM);
         }
+        core.may_alter_name(ctx, &old.directory, from.1)?;
+        core.may_alter_name(ctx, &new.directory, to.1)?;
         if flags & NOREPLACE != 0 {
             match core.ask(ctx, &new.directory, to.1) {
                 Ok(None) => {}

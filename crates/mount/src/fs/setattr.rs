@@ -10,6 +10,7 @@ use seaweed::{Kind, pb};
 use crate::entry::{amend, remove_xattr, set_xattr, touch_ctime};
 use crate::files::File;
 use crate::save::stopped;
+use crate::worm::protect;
 
 use super::Mount;
 
@@ -26,6 +27,7 @@ impl Mount {
         let core = &self.core;
         let ctx = core.context(req);
         self.core.may_set(&ctx, req, node, change)?;
+        core.may_alter(&ctx, node)?;
         if let Some(size) = change.size {
             self.resize(&ctx, node, size, change)?;
         }
@@ -57,13 +59,19 @@ impl Mount {
             return Ok(());
         }
         let file = core.files.find(node);
+        let takes_writing = change.perm.is_some_and(|perm| perm & WRITING == 0);
+        let protects = takes_writing && core.begins_protection(ctx, node)?;
         if let Some(file) = &file
+            && !protects
             && self.set_later(ctx, file, change, now)?
         {
             return Ok(());
         }
         let change_it = |entry: &mut pb::Entry| {
             amend(entry, change, now, &core.config);
+            if protects && !entry.is_directory {
+                protect(entry, now);
+            }
             Ok(())
         };
         // Before it is stored: whoever is storing the directory's own time looks once more.
@@ -175,6 +183,9 @@ impl Mount {
         saved
     }
 }
+
+/// The permissions to write, of anybody.
+const WRITING: u32 = 0o222;
 
 /// Argument list too long: what Linux says of a value that is too large.
 const E2BIG: i32 = 7;
