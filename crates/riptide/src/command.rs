@@ -242,6 +242,9 @@ static PING: Section = Section {
             .default("4096,65536,1048576")
             .help("Bytes of each read, separated by commas; what the needle does not have is left out.")
             .ours(),
+        Flag::text("rdma.sidecarUser")
+            .help("What mounts of this host are given under this name.")
+            .ours(),
     ],
 };
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use seaweed::{FileId, host_and_port};
 
+use super::SIDECAR_USER;
+use super::users::users;
 use crate::flags::{FlagError, Values};
 
 /// The largest read that is measured: as much as one question may ask for.
@@ -21,6 +23,8 @@ pub struct PingOptions {
     pub count: u64,
     /// `-size`: bytes of each read.
     pub sizes: Vec<usize>,
+    /// `-rdma.sidecarUser`: numbers of users whose sidecars of this host are trusted with memory.
+    pub sidecar_users: Vec<u32>,
     /// `-config_dir`: the folder with security.toml.
     pub config_dir: Option<PathBuf>,
 }
@@ -53,6 +57,7 @@ impl PingOptions {
             needle,
             count: values.count("count"),
             sizes: sizes(values.text("size")?)?,
+            sidecar_users: users(SIDECAR_USER, values.text(SIDECAR_USER)?)?,
             config_dir: values.path("config_dir"),
         })
     }

@@ -56,7 +56,7 @@ pub(super) fn run(options: &PingOptions) -> anyhow::Result<()> {
         tls,
         arena: Some(arena.clone()),
         remote_reads: false,
-        trusted: Vec::new(),
+        trusted: options.sidecar_users.clone(),
         patience: PATIENCE,
     });
     let lending = Arc::new(dialer);
