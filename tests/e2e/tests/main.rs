@@ -5,6 +5,7 @@ mod accelerated;
 mod applications;
 mod attributes;
 mod bench;
+mod churn;
 mod configure;
 mod conformance;
 mod copying;
