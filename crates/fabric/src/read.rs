@@ -274,6 +274,11 @@ impl FabricRoute {
         }
     }
 
+    /// Where `volume` is has to be asked anew: it is not where it was.
+    pub(crate) fn forget(&self, volume: u32) {
+        self.locate.forget(volume);
+    }
+
     /// The sidecars that may have `volume`.
     ///
     /// # Errors

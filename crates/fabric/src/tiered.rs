@@ -8,10 +8,11 @@
 //!
 //! Without fallback nothing goes over HTTP: a read that the fabric does not deliver fails.
 
+mod doubts;
 mod suspects;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use context::Context;
 use seaweed::FileId;
@@ -20,6 +21,7 @@ use crate::client::Reason;
 use crate::gzip::MAX_UNPLANNED;
 use crate::read::TOGETHER;
 use crate::{Ahead, Destination, FabricRoute, Missed, Route, RouteError, Stored, UpTo, Way, Whole};
+use doubts::Doubts;
 pub use suspects::Suspects;
 
 /// Without fallback: pause before a sidecar that has too much to do, or of which too much is
@@ -33,6 +35,7 @@ pub struct TieredRoute<H> {
     http: H,
     fallback: bool,
     suspects: Arc<Suspects>,
+    doubts: Doubts,
 }
 
 /// Which bytes from elsewhere are good enough.
@@ -51,6 +54,7 @@ impl<H: Route> TieredRoute<H> {
             http,
             fallback,
             suspects: Arc::default(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -86,6 +90,7 @@ impl<H: Route> TieredRoute<H> {
             Missed::Refused { len } => return Err(RouteError::Refused { needle, len }),
             _ => self.fabric.stats().count(&missed),
         }
+        self.doubt(needle.volume, missed);
         if self.fallback {
             tracing::debug!(%needle, reason = missed.kind(), "over HTTP instead");
             if missed == Missed::Suspect {
@@ -103,6 +108,18 @@ impl<H: Route> TieredRoute<H> {
                 why: missed.words(),
             },
         })
+    }
+
+    /// Has it asked anew where `volume` is, if it may have moved. With fallback its server tells of the rest.
+    fn doubt(&self, volume: u32, missed: Missed) {
+        let is_doubtful = match missed {
+            Missed::Fallback(Reason::NotHere) => true,
+            Missed::Fallback(_) => !self.fallback,
+            _ => false,
+        };
+        if is_doubtful && self.doubts.raise(volume, Instant::now()) {
+            self.fabric.forget(volume);
+        }
     }
 
     /// A range whose bytes are known to be right, since one copy is known to be damaged.

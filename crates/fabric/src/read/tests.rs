@@ -578,6 +578,29 @@ fn after_a_damaged_copy_was_seen_a_range_is_cut_out_of_a_verified_needle() {
 }
 
 #[test]
+fn where_a_volume_is_gets_asked_anew_when_it_may_have_moved() {
+    for (fallback, status, times) in [
+        (true, Status::NotHere, 1),
+        (true, Status::Failed, 0),
+        (false, Status::NotHere, 1),
+        (false, Status::Failed, 1),
+        (false, Status::Corrupt, 0),
+    ] {
+        let scene = Scene::new(1, true);
+        let bytes = noise(1, 1000);
+        scene.store(needle(1), &bytes);
+        scene.sidecar(0).mood(Mood::Says(status));
+        let web = Arc::new(Web::of(&bytes, true));
+        let tiered = TieredRoute::new(Arc::clone(&scene.route), web, fallback);
+        for _ in 0..3 {
+            let read = tiered.read_at(&patient(), needle(1), 7, &mut [0; 100]);
+            assert_eq!(read.is_ok(), fallback);
+        }
+        assert_eq!(scene.forgotten(), times, "{fallback} {status:?}");
+    }
+}
+
+#[test]
 fn a_needle_that_was_seen_damaged_is_never_read_unverified_again() {
     let scene = Scene::new(1, true);
     let bytes = noise(1, 40_000);

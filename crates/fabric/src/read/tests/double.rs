@@ -29,6 +29,7 @@ pub(super) struct Scene {
     pub(super) route: Arc<FabricRoute>,
     pub(super) arena: Arena,
     sidecars: Vec<Arc<Sidecar>>,
+    beside: Arc<Beside>,
 }
 
 /// How a sidecar behaves.
@@ -130,10 +131,11 @@ impl Scene {
             arena: arena.clone(),
             region,
         };
+        let beside: Arc<Beside> = Arc::default();
         let route = FabricRoute::new(FabricConfig {
             policy,
             peers: Arc::new(peers),
-            locate: Arc::new(Beside),
+            locate: beside.clone(),
             dial: Arc::new(dial),
             arena: Some(arena.clone()),
         });
@@ -141,7 +143,13 @@ impl Scene {
             route: Arc::new(route),
             arena,
             sidecars,
+            beside,
         }
+    }
+
+    /// How often where the volume is was to be asked anew.
+    pub(super) fn forgotten(&self) -> usize {
+        self.beside.0.load(Ordering::Relaxed)
     }
 
     pub(super) fn sidecar(&self, index: usize) -> &Sidecar {
@@ -186,8 +194,9 @@ fn announcement(index: usize) -> Announcement {
     }
 }
 
-/// Every volume is on the one server.
-struct Beside;
+/// Every volume is on the one server. Counts how often it was told to forget that.
+#[derive(Default)]
+struct Beside(AtomicUsize);
 
 impl Locate for Beside {
     fn locate(&self, _: &Context<'_>, _: u32) -> Result<Arc<[Location]>, LocateError> {
@@ -198,7 +207,9 @@ impl Locate for Beside {
         }]))
     }
 
-    fn forget(&self, _: u32) {}
+    fn forget(&self, _: u32) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Connects to sidecars by the number that is their port.
