@@ -10,12 +10,14 @@ mod data;
 mod exercise;
 mod kinds;
 mod mapped;
+mod meddler;
 mod mount;
 mod proxy;
 mod readers;
 mod reading;
 mod scene;
 mod sidecar;
+mod slow_disk;
 mod timing;
 
 pub use binary::riptide;
@@ -25,12 +27,14 @@ pub use data::{Random, noise, text};
 pub use exercise::{Exercise, Way};
 pub use kinds::{NESTED_MANIFEST, Sample, plant};
 pub use mapped::read_mapped;
+pub use meddler::Meddler;
 pub use mount::{Mount, Refused};
 pub use proxy::Proxy;
 pub use readers::{Readers, Tally};
 pub use reading::{assert_reads, read_at};
 pub use scene::Scene;
 pub use sidecar::{Sidecar, all_needles, data_folder, put_on_every_server};
+pub use slow_disk::{Forgetting, SlowDisk};
 pub use timing::{Bound, eventually};
 
 /// Leaves a test that cannot run here, saying why: mounting needs root and `/dev/fuse`.

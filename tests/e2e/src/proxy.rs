@@ -82,6 +82,12 @@ impl Proxy {
         format!("127.0.0.1:{}", self.ports.http())
     }
 
+    /// Where it listens for what goes to `port + 10000`.
+    #[must_use]
+    pub fn above(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.grpc())
+    }
+
     /// How many connections came in.
     #[must_use]
     pub fn accepted(&self) -> u64 {

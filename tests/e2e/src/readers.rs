@@ -131,6 +131,17 @@ impl Readers {
     }
 }
 
+impl Tally {
+    /// Sees to it that no read hung. It is no measure of speed: the bound is what is promised, and what a busy machine
+    /// needs besides.
+    ///
+    /// # Panics
+    /// When one took as long as `bound`, or longer.
+    pub fn assert_within(&self, bound: Duration) {
+        assert!(self.slowest < bound, "{self}, not within {bound:?}");
+    }
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -1,4 +1,4 @@
-//! Reads over the fabric: every kind of file, and sidecars that go, freeze and come back.
+//! Reads over the fabric: every kind of file, and who may read. What sidecars do to readers is in `faults`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,8 +11,6 @@ use e2e::{
     Mount, Random, Readers, Sample, Scene, Sidecar, assert_reads, eventually, needs_fuse, noise,
     plant, riptide,
 };
-use rustix::io::Errno;
-use rustix::process::Signal;
 
 /// Nothing is kept, so that every read needs a server.
 const NO_CACHE: [&str; 2] = ["-readerCacheSizeMB=1", "-cacheCapacityMB=0"];
@@ -198,83 +196,6 @@ fn sidecars_that_register_are_found_and_one_may_come_late() {
         assert!(mount.read(path) == *bytes);
     }
     assert_eq!(mount.stat("http_requests"), http);
-}
-
-/// What happens to a sidecar under readers.
-fn ordeal(mount: &Mount, sidecar: &mut Sidecar, readers: &Readers) {
-    let fabric = |mount: &Mount| mount.stat("fabric_reads");
-    readers.recovered(40, SOON);
-    assert!(fabric(mount) > 0.0);
-
-    sidecar.process().kill().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
-    sidecar.process().restart().unwrap();
-    let before = fabric(mount);
-    eventually("the fabric is used after a restart", SOON, || {
-        fabric(mount) > before + 40.0
-    });
-    readers.recovered(40, SOON);
-
-    sidecar.process().signal(Signal::STOP).unwrap();
-    std::thread::sleep(Duration::from_secs(4));
-    sidecar.process().signal(Signal::CONT).unwrap();
-    let before = fabric(mount);
-    eventually("the fabric is used after a halt", SOON, || {
-        fabric(mount) > before + 40.0
-    });
-    readers.recovered(40, SOON);
-}
-
-#[test]
-fn readers_see_no_error_while_the_sidecar_is_killed_frozen_and_restarted() {
-    needs_fuse!();
-    let scene = Scene::start();
-    let samples = samples(&scene);
-    let mut sidecar = Sidecar::start(&scene, 0, &[]);
-    let mount = mount(&scene, &sidecar.address(), &NO_CACHE);
-    let readers = Readers::start(&mount, &samples, 3);
-    ordeal(&mount, &mut sidecar, &readers);
-    let (reads, errors, last) = readers.stop();
-    println!(
-        "{reads} files read, {errors} errors; {:?}",
-        fallbacks(&mount)
-    );
-    assert_eq!(errors, 0, "{last:?}");
-    assert!(mount.stat("http_fallbacks") > 0.0);
-    let quarantined = |mount: &Mount| {
-        let stats = mount.stats();
-        let series = stats["metrics"]["arena_bytes"].as_array().unwrap().clone();
-        let one = series
-            .iter()
-            .find(|one| one["labels"]["state"] == "quarantined");
-        one.unwrap()["value"].as_f64().unwrap()
-    };
-    eventually("nothing stays in quarantine", SOON, || {
-        quarantined(&mount) == 0.0
-    });
-}
-
-#[test]
-fn without_fallback_reads_fail_while_the_sidecar_is_away_and_recover_by_themselves() {
-    needs_fuse!();
-    let scene = Scene::start();
-    let samples = samples(&scene);
-    let mut sidecar = Sidecar::start(&scene, 0, &[]);
-    let flags = [&NO_CACHE[..], &["-rdma.fallback=false"]].concat();
-    let mount = mount(&scene, &sidecar.address(), &flags);
-    let readers = Readers::start(&mount, &samples, 3);
-    ordeal(&mount, &mut sidecar, &readers);
-    let (reads, errors, last) = readers.stop();
-    println!(
-        "{reads} files read, {errors} errors; {:?}",
-        fallbacks(&mount)
-    );
-    assert!(errors > 0, "nobody else was to be asked");
-    let errno = last.and_then(|error| error.raw_os_error());
-    assert_eq!(errno, Some(Errno::IO.raw_os_error()));
-    assert_eq!(mount.stat("http_requests"), 0.0);
-    let log = mount.log();
-    assert!(log.contains("the fabric does not deliver needle"), "{log}");
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! prints what the readers saw of it. A wrong byte fails the test, wherever it comes from.
 
 mod damage;
+mod disks;
+mod flips;
+mod moves;
 pub(crate) mod servers;
 mod sidecars;
 mod writers;
@@ -16,6 +19,10 @@ use rustix::io::Errno;
 const NO_CACHE: [&str; 2] = ["-readerCacheSizeMB=1", "-cacheCapacityMB=0"];
 /// What follows a fault comes within this, however busy the machine is.
 const SOON: Duration = Duration::from_secs(60);
+/// What the fabric gets of a read's time unless a flag says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// What a read may take besides: to go over HTTP, and on a machine that has a lot else to do.
+const SLACK: Duration = Duration::from_secs(5);
 /// Only what the fabric gives is an answer.
 const STRICT: &str = "-rdma.fallback=false";
 /// The mount reads the volume files itself.
@@ -69,12 +76,14 @@ pub(crate) fn metric(mount: &Mount, name: &str) -> u64 {
     values.filter_map(|one| one["value"].as_u64()).sum()
 }
 
-/// Prints the line of a test.
-fn tell(what: &str, mount: &Mount, tally: &Tally) {
+/// Prints the line of a test, and sees to it that no read hung: it has the fabric's time (`-rdma.timeoutMs`), and then
+/// that of the way over HTTP (docs/SEMANTICS.md, section 4).
+fn tell(what: &str, mount: &Mount, tally: &Tally, timeout: Duration) {
     println!(
         "{what}: {tally}; not over the fabric: {:?}",
         fallbacks(mount)
     );
+    tally.assert_within(timeout + SLACK);
 }
 
 /// An error that a program may see: no other than EIO.

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use cluster::Cluster;
-use e2e::{Readers, Sample, Scene, needs_fuse, noise};
+use e2e::{Readers, Sample, Scene, Tally, needs_fuse, noise};
 use rustix::io::Errno;
 
 fn samples(scene: &Scene) -> Vec<Sample> {
@@ -20,6 +20,18 @@ fn samples(scene: &Scene) -> Vec<Sample> {
 }
 
 const NO_CACHE: [&str; 2] = ["-readerCacheSizeMB=1", "-cacheCapacityMB=0"];
+/// `-readRetryTime` unless a flag says otherwise.
+const RETRY: Duration = Duration::from_secs(6);
+/// What the last attempt may take after `-readRetryTime` is over.
+const LAST: Duration = Duration::from_secs(10);
+
+/// Prints what readers saw, and sees to it that none of them waited for longer than `retry` and the last attempt.
+fn tell(what: &str, readers: Readers, retry: Duration) -> Tally {
+    let tally = readers.finish();
+    println!("{what}: {tally}");
+    tally.assert_within(retry + LAST);
+    tally
+}
 
 #[test]
 fn reads_fail_while_the_only_copy_is_away_and_recover_by_themselves() {
@@ -37,10 +49,9 @@ fn reads_fail_while_the_only_copy_is_away_and_recover_by_themselves() {
     assert!(readers.errors() > 0, "no copy is left");
     scene.cluster.restart_volume(0).unwrap();
     readers.recovered(30, Duration::from_secs(40));
-    let (reads, errors, last) = readers.stop();
-    println!("{reads} reads, {errors} errors meanwhile");
+    let tally = tell("the only copy away", readers, Duration::from_secs(1));
     assert_eq!(
-        last.and_then(|e| e.raw_os_error()),
+        tally.last.and_then(|e| e.raw_os_error()),
         Some(Errno::IO.raw_os_error())
     );
 }
@@ -60,8 +71,8 @@ fn another_replica_takes_over_without_an_error() {
         // Until the master, and so the filer, knows that it is back.
         std::thread::sleep(Duration::from_secs(6));
     }
-    let (reads, errors, last) = readers.stop();
-    assert_eq!(errors, 0, "{last:?} in {reads} reads");
+    let tally = tell("a replica away", readers, RETRY);
+    assert_eq!(tally.errors, 0, "{tally}");
 }
 
 #[test]
@@ -75,6 +86,6 @@ fn a_frozen_replica_does_not_stop_readers() {
     scene.cluster.stop_volume(0).unwrap();
     readers.recovered(50, Duration::from_secs(60));
     scene.cluster.cont_volume(0).unwrap();
-    let (reads, errors, last) = readers.stop();
-    assert_eq!(errors, 0, "{last:?} in {reads} reads");
+    let tally = tell("a replica frozen", readers, RETRY);
+    assert_eq!(tally.errors, 0, "{tally}");
 }

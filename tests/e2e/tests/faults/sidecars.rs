@@ -1,14 +1,101 @@
-//! Sidecars that have too much to do, stutter, or are none.
+//! Sidecars that go, freeze, stutter and come back, have too much to do, or are none.
 
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Readers, Scene, Sidecar, needs_fuse};
+use e2e::{Mount, Readers, Scene, Sidecar, Tally, eventually, needs_fuse};
 use fabric::announce::{Announcement, FOLDER};
 use rustix::process::Signal;
 
-use super::damage::says;
-use super::{SOON, fallbacks, missed, mount, samples, tell};
+use super::flips::says;
+use super::{SOON, STRICT, TIMEOUT, fallbacks, is_eio, missed, mount, samples, tell};
+
+/// What is done to a sidecar under readers.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// SIGKILL, and after a while another process.
+    Killed,
+    /// SIGSTOP, and after a while SIGCONT.
+    Frozen,
+    /// SIGTERM, upon which it takes its leave, and another process at once.
+    Restarted,
+}
+
+#[test]
+fn readers_see_no_error_while_the_sidecar_is_killed_frozen_and_restarted() {
+    needs_fuse!();
+    ordeal("falls back", &[], |mount, tally| {
+        assert_eq!(tally.errors, 0, "{tally}");
+        assert!(mount.stat("http_fallbacks") > 0.0);
+        let quarantined = || {
+            let stats = mount.stats();
+            let series = stats["metrics"]["arena_bytes"].as_array().unwrap().clone();
+            let one = series
+                .iter()
+                .find(|one| one["labels"]["state"] == "quarantined");
+            one.unwrap()["value"].as_f64().unwrap()
+        };
+        eventually("nothing stays in quarantine", SOON, || quarantined() == 0.0);
+    });
+}
+
+#[test]
+fn without_fallback_reads_fail_while_the_sidecar_is_away_and_recover_by_themselves() {
+    needs_fuse!();
+    ordeal("strict", &[STRICT], |mount, tally| {
+        assert!(tally.errors > 0, "nobody else was to be asked");
+        assert!(is_eio(tally), "{tally}");
+        assert_eq!(mount.stat("http_requests"), 0.0);
+        let log = mount.log();
+        assert!(log.contains("the fabric does not deliver needle"), "{log}");
+    });
+}
+
+fn ordeal(mode: &str, flags: &[&str], check: impl FnOnce(&Mount, &Tally)) {
+    let scene = Scene::start();
+    let samples = samples(&scene);
+    let mut sidecar = Sidecar::start(&scene, 0, &[]);
+    let second = ["-rdma.timeoutMs=1000"];
+    let mount = mount(
+        &scene,
+        "mnt",
+        &sidecar.address(),
+        &[&second, flags].concat(),
+    );
+    let readers = Readers::mixed(&mount, &samples, 3);
+    readers.recovered(40, SOON);
+    let over = || mount.stat("fabric_reads");
+    for fault in [Fault::Killed, Fault::Frozen, Fault::Restarted] {
+        assert!(over() > 0.0);
+        let process = sidecar.process();
+        match fault {
+            Fault::Killed => {
+                process.kill().unwrap();
+                thread::sleep(Duration::from_secs(2));
+                process.restart().unwrap();
+            }
+            Fault::Frozen => {
+                process.signal(Signal::STOP).unwrap();
+                thread::sleep(Duration::from_secs(4));
+                process.signal(Signal::CONT).unwrap();
+            }
+            Fault::Restarted => {
+                process.terminate(SOON).unwrap();
+                process.restart().unwrap();
+            }
+        }
+        let (before, reads, errors) = (over(), readers.reads(), readers.errors());
+        let took = eventually("the fabric is used again", SOON, || over() > before + 40.0);
+        println!(
+            "{fault:?}, {mode}: {reads} reads and {errors} errors so far, used again after {took:?}"
+        );
+        readers.recovered(40, SOON);
+    }
+    let tally = readers.finish();
+    let what = format!("sidecar killed, frozen, restarted, {mode}");
+    tell(&what, &mount, &tally, Duration::from_secs(1));
+    check(&mount, &tally);
+}
 
 #[test]
 fn a_sidecar_with_more_clients_than_it_takes_turns_them_to_http() {
@@ -20,7 +107,7 @@ fn a_sidecar_with_more_clients_than_it_takes_turns_them_to_http() {
     let readers = Readers::mixed(&mount, &samples, 12);
     readers.recovered(300, SOON);
     let tally = readers.finish();
-    tell("overload, falls back", &mount, &tally);
+    tell("overload, falls back", &mount, &tally, TIMEOUT);
     assert_eq!(tally.errors, 0, "{tally}");
     assert!(
         missed(&mount, &["refused", "busy"]) > 0,
@@ -30,15 +117,30 @@ fn a_sidecar_with_more_clients_than_it_takes_turns_them_to_http() {
     assert!(mount.stat("fabric_reads") > 0.0);
 }
 
-/// A process that is stopped in the middle of reads is, seen from the mount, what a disk that
-/// hangs for parts of a second is: answers that come late.
 #[test]
 fn a_sidecar_that_stutters_delays_reads_by_no_more_than_the_timeout() {
     needs_fuse!();
+    stutter("falls back", &[], |_, tally| {
+        assert_eq!(tally.errors, 0, "{tally}")
+    });
+}
+
+#[test]
+fn without_fallback_reads_that_a_stutter_takes_too_long_fail_and_others_do_not() {
+    needs_fuse!();
+    stutter("strict", &[STRICT], |mount, tally| {
+        assert!(tally.errors > 0 && is_eio(tally), "{tally}");
+        assert_eq!(mount.stat("http_requests"), 0.0);
+    });
+}
+
+fn stutter(mode: &str, flags: &[&str], check: impl FnOnce(&Mount, &Tally)) {
     let scene = Scene::start();
     let samples = samples(&scene);
     let mut sidecar = Sidecar::start(&scene, 0, &[]);
-    let mount = mount(&scene, "mnt", &sidecar.address(), &["-rdma.timeoutMs=150"]);
+    let timeout = Duration::from_millis(150);
+    let flags = [&["-rdma.timeoutMs=150"], flags].concat();
+    let mount = mount(&scene, "mnt", &sidecar.address(), &flags);
     let readers = Readers::mixed(&mount, &samples, 3);
     readers.recovered(40, SOON);
     for _ in 0..8 {
@@ -49,13 +151,10 @@ fn a_sidecar_that_stutters_delays_reads_by_no_more_than_the_timeout() {
     }
     readers.recovered(40, SOON);
     let tally = readers.finish();
-    tell(
-        "sidecar stopped for 400 ms, 8 times, falls back",
-        &mount,
-        &tally,
-    );
-    assert_eq!(tally.errors, 0, "{tally}");
+    let what = format!("sidecar stopped for 400 ms, 8 times, {mode}");
+    tell(&what, &mount, &tally, timeout);
     assert!(missed(&mount, &["timeout"]) > 0, "{:?}", fallbacks(&mount));
+    check(&mount, &tally);
 }
 
 #[test]
@@ -93,7 +192,7 @@ fn garbage_among_the_announcements_does_not_hide_the_sidecar_that_works() {
     let readers = Readers::mixed(&mount, &samples, 3);
     readers.recovered(200, SOON);
     let tally = readers.finish();
-    tell("garbage announcements, falls back", &mount, &tally);
+    tell("garbage announcements, falls back", &mount, &tally, TIMEOUT);
     assert_eq!(tally.errors, 0, "{tally}");
     assert!(mount.stat("fabric_reads") > 0.0);
     let log = mount.log();
@@ -121,7 +220,12 @@ fn whatever_answers_at_the_address_of_a_sidecar_reads_go_on() {
     let readers = Readers::mixed(&mount, &samples, 3);
     readers.recovered(200, SOON);
     let tally = readers.finish();
-    tell("nonsense instead of sidecars, falls back", &mount, &tally);
+    tell(
+        "nonsense instead of sidecars, falls back",
+        &mount,
+        &tally,
+        TIMEOUT,
+    );
     assert_eq!(tally.errors, 0, "{tally}");
     assert!(missed(&mount, &["no_sidecar"]) > 0);
     let log = mount.log();
