@@ -89,10 +89,9 @@ impl Lanes {
         }
         pool.renewed = Some(now);
         let all = std::mem::take(&mut pool.idle);
-        let (old, new) = all.into_iter().partition(|idle| pool.is_outdated(idle));
+        let (old, new): (Vec<_>, Vec<_>) = all.into_iter().partition(|idle| pool.is_outdated(idle));
         pool.idle = new;
         drop(pool);
-        let old: Vec<_> = old;
         old.into_iter().for_each(close);
     }
 

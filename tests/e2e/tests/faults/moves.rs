@@ -1,8 +1,6 @@
 //! Volume servers that hand their volumes over to another one.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 use cluster::Cluster;
 use e2e::{Readers, Sample, Scene, Sidecar, data_folder, eventually, needs_fuse, noise};
@@ -100,27 +98,6 @@ fn volumes_move(flags: &[&str]) {
     assert!(is_strict || by_http > 0, "nobody else has them");
 }
 
-/// Has `weed shell` carry out commands.
-fn shell(scene: &Scene, commands: &str) -> String {
-    let mut shell = Command::new(scene.cluster.weed())
-        .arg("shell")
-        .arg(format!("-master={}", scene.cluster.master_http()))
-        .arg(format!("-filer={}", scene.cluster.filer_http()))
-        .current_dir(scene.cluster.home())
-        .env("HOME", scene.cluster.home())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = shell.stdin.take().unwrap();
-    input.write_all(commands.as_bytes()).unwrap();
-    drop(input);
-    let output = shell.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
 /// Moves volumes from the first server to the second as `volume.move` does: marked read-only, their
 /// files copied, mounted there and deleted here. That command itself refuses servers on a loopback
 /// address, so the copy is made by hand.
@@ -130,7 +107,7 @@ fn hand_over(scene: &Scene, found: &[Found]) -> String {
     let each = |command: &str| -> String {
         let line = |volume: &Found| format!("{command} -volumeId {}\n", volume.id);
         let lines: String = found.iter().map(line).collect();
-        shell(scene, &format!("lock\n{lines}unlock\nexit\n"))
+        scene.shell(&format!("lock\n{lines}unlock"))
     };
     let mut said = each(&format!("volume.mark -readonly -node {from}"));
     for volume in found {
