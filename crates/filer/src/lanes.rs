@@ -208,16 +208,19 @@ impl Lane {
         let Some(runtime) = self.runtime.take() else {
             return;
         };
-        let finish = move || {
-            runtime.block_on(tokio::time::sleep(LEFT_OVER));
-            runtime.shutdown_background();
-        };
         let thread = std::thread::Builder::new().name("lane-end".to_owned());
         // Without a thread it ends here and now.
-        if let Err(error) = thread.spawn(finish) {
+        if let Err(error) = thread.spawn(move || drive(runtime, LEFT_OVER)) {
             tracing::debug!(%error, "a question to the filer is cut off");
         }
     }
+}
+
+/// Lets what is under way go on for a while.
+fn drive(runtime: Runtime, time: Duration) {
+    // The timer is made inside: it belongs to the runtime.
+    runtime.block_on(async { tokio::time::sleep(time).await });
+    runtime.shutdown_background();
 }
 
 impl Drop for Lane {
@@ -256,5 +259,24 @@ impl Way {
 
     fn stands(&self) -> Stands {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_goes_on_for_a_while_on_a_thread_of_its_own() {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        let (tell, told) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = tell.send(());
+        });
+        let thread = std::thread::spawn(move || drive(runtime, Duration::from_millis(500)));
+        assert_eq!(told.recv(), Ok(()), "it was cut off");
+        assert!(thread.join().is_ok());
     }
 }
