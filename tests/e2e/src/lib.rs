@@ -33,7 +33,7 @@ pub use proxy::Proxy;
 pub use readers::{Readers, Tally};
 pub use reading::{assert_reads, read_at};
 pub use scene::Scene;
-pub use sidecar::{Sidecar, all_needles, data_folder, put_on_every_server};
+pub use sidecar::{Sidecar, all_needles, data_folder, grow_on_every_server, put_on_every_server};
 pub use slow_disk::{Forgetting, SlowDisk};
 pub use timing::{Bound, eventually};
 

@@ -193,26 +193,47 @@ pub fn data_folder(cluster: &Cluster, i: usize) -> PathBuf {
     cluster.root().join(format!("volume{i}"))
 }
 
-/// Puts files until each volume server has some: where volumes are made is left to chance.
+/// Makes a volume on each of so many volume servers: where the first file has some made is left to chance.
+///
+/// # Panics
+/// When the master does not make one.
+pub fn grow_on_every_server(scene: &Scene, servers: usize) {
+    let master = scene.cluster.master_http();
+    for i in 0..servers {
+        let node = scene.cluster.volume_http(i);
+        let target = format!("{master}/vol/grow?count=1&replication=000&dataNode={node}");
+        // One that has just started may not be known to the master yet.
+        let grown = (0..ROUNDS).any(|_| {
+            let answer = scene.cluster.http().send("GET", &target, &[], b"");
+            let is_made = answer.is_ok_and(|answer| answer.ok().is_ok());
+            if !is_made {
+                thread::sleep(PAUSE);
+            }
+            is_made
+        });
+        assert!(grown, "no volume at {node}\n{}", scene.cluster.logs());
+    }
+}
+
+/// Puts files until each volume server has some.
 ///
 /// # Panics
 /// When one of them never gets any.
 pub fn put_on_every_server(scene: &Scene, servers: usize) {
+    grow_on_every_server(scene, servers);
     for round in 0..ROUNDS {
         for i in 0..12 {
-            let path = format!("/f{round}.{i}?collection=c{round}");
+            let path = format!("/f{round}.{i}");
             scene.put(&path, &noise(round * 100 + i, 50_000));
         }
         if (0..servers).all(|i| !all_needles(&data_folder(&scene.cluster, i)).is_empty()) {
             return;
         }
-        // One that has just started may not be known to the master yet.
-        thread::sleep(PAUSE);
     }
-    panic!("a server has no needle after {ROUNDS} collections");
+    panic!("a server has no needle after {ROUNDS} rounds");
 }
 
-/// Collections, each of which gets volumes of its own.
+/// Attempts at having something on each server.
 const ROUNDS: u64 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -29,6 +29,8 @@ count=$(amount 60 400)
 for mode in delete wal; do
     ours=$mount/$mode.db theirs=$local/$mode.db
     for db in "$ours" "$theirs"; do
+        # Who changes the mode while another one does is told so at once, not after the timeout.
+        python3 "$local/work.py" "$db" $mode 0 0
         python3 "$local/work.py" "$db" $mode 1 "$count" >/dev/null &
         first=$!
         python3 "$local/work.py" "$db" $mode 2 "$count" >/dev/null

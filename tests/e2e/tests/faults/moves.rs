@@ -3,7 +3,10 @@
 use std::fs;
 
 use cluster::Cluster;
-use e2e::{Readers, Sample, Scene, Sidecar, data_folder, eventually, needs_fuse, noise};
+use e2e::{
+    Readers, Sample, Scene, Sidecar, data_folder, eventually, grow_on_every_server, needs_fuse,
+    noise,
+};
 use seaweed::FileId;
 use volume::DataDir;
 use volume::inspect::{Found, volumes};
@@ -31,6 +34,7 @@ fn without_fallback_volumes_that_move_are_read_by_way_of_their_new_sidecar_or_no
 
 fn volumes_move(flags: &[&str]) {
     let scene = Scene::of(Cluster::builder().volume_servers(2));
+    grow_on_every_server(&scene, 2);
     // So many that those of either server are more than a mount keeps.
     let samples = [samples(&scene), more_samples(&scene)].concat();
     let sidecars = [0, 1].map(|i| Sidecar::start(&scene, i, &[]));
