@@ -43,6 +43,7 @@ read_all() {
     [[ $packets -ge $(($1 / 4096)) ]] || die "the device sent only $packets packets"
 }
 read_all "$size"
+echo "answers that the mount had polled for: $(number fabric_polled)"
 free=$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)
 echo "huge pages: $((PAGES - free)) of $PAGES are in use"
 [[ $free -lt $PAGES ]] || die "no huge page was used"

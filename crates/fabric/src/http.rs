@@ -13,7 +13,6 @@ mod answer;
 mod body;
 mod config;
 mod connection;
-mod eager;
 mod exchange;
 mod fetch;
 mod head;

@@ -38,6 +38,13 @@ pub trait Lane: Send {
     /// The descriptor to wait on, and for what.
     fn wait_on(&self) -> (BorrowedFd<'_>, PollFlags);
 
+    /// Whether [`advance`](Self::advance) is likely to find something; for looking again and again.
+    fn has_come(&mut self) -> bool {
+        let (fd, what) = self.wait_on();
+        let mut fds = [PollFd::from_borrowed_fd(fd, what)];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
+    }
+
     /// The number of the region that landings of the client's arena lie in, if the server can
     /// write there.
     fn region(&self) -> Option<u16>;

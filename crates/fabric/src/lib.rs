@@ -26,6 +26,7 @@ pub mod server;
 pub mod wire;
 
 mod checksum;
+mod eager;
 mod error;
 mod gzip;
 mod locate;

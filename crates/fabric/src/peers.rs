@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use crate::Location;
 use crate::announce::Announcement;
 use crate::client::{self, Candidate, Nearness, Policy};
+use crate::eager::Credit;
 pub(crate) use ahead::{Ahead, Turn};
 use lanes::Lanes;
 
@@ -65,6 +66,8 @@ pub struct Peer {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) lanes: Lanes,
+    /// Whether it answers soon.
+    pub(crate) credit: Credit,
     /// A lane that nobody waits for.
     pub(crate) ahead: Ahead,
     /// A lane over a better way than that of the lanes there are.

@@ -33,6 +33,7 @@ use seaweed::FileId;
 
 use crate::carrier::{Dial, DialError};
 use crate::client::{Policy, Reason};
+use crate::eager::Eager;
 use crate::lane::{Broken, Lane};
 use crate::memory::{Arena, ArenaStats};
 use crate::peers::{Ahead, Kept, Peer, Peers, Turn};
@@ -79,6 +80,7 @@ pub struct FabricRoute {
     locate: Arc<dyn Locate>,
     dial: Arc<dyn Dial>,
     arena: Option<Arena>,
+    eager: Eager,
     stats: Arc<FabricStats>,
     id: AtomicU64,
 }
@@ -99,6 +101,7 @@ impl FabricRoute {
             locate,
             dial,
             arena,
+            eager: Eager::default(),
             stats: Arc::default(),
             id: AtomicU64::new(1),
         }

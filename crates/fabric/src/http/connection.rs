@@ -4,10 +4,10 @@
 //! room for a head and a small body, so that a 4 KiB read needs only one; of a large body it
 //! takes only what comes along with the head, and the rest bypasses the buffer.
 
-use super::eager::Waiting;
 use super::head::{Head, HeadError, MAX_HEAD, Parsed, parse_head};
 use super::wait::{Halt, Watch};
 use super::wire::Wire;
+use crate::eager::Waiting;
 
 /// What a usual head takes, with room to spare.
 const USUAL_HEAD: usize = 1024;

@@ -10,7 +10,6 @@ use seaweed::jwt::SigningKey;
 use super::answer::{Job, Miss, accept};
 use super::body::Body;
 use super::connection::Connection;
-use super::eager::Eager;
 use super::head::{Framing, Head};
 use super::pool::{Server, Servers};
 use super::request::{Ask, Extent, Target, format, split_url};
@@ -18,6 +17,7 @@ use super::resolve::Resolver;
 use super::stats::HttpStats;
 use super::wait::{Halt, Watch};
 use super::wire::{Secure, Wire, server_name};
+use crate::eager::Eager;
 use crate::{RouteError, Whole};
 
 /// How long the end of a body is waited for when all wanted bytes are there.

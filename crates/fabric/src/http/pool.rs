@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::connection::Connection;
-use super::eager::Credit;
 use super::resolve::Resolver;
+use crate::eager::Credit;
 
 /// How long a server that failed is asked only after all others.
 const SUSPECT: Duration = Duration::from_secs(3);

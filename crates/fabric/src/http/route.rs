@@ -8,12 +8,12 @@ use seaweed::FileId;
 
 use super::answer::Job;
 use super::config::{Access, HttpConfig};
-use super::eager::Eager;
 use super::exchange::Client;
 use super::pool::Servers;
 use super::retry::{Backoff, Turns};
 use super::stats::HttpStats;
 use super::wait::Watch;
+use crate::eager::Eager;
 use crate::{Destination, Locate, LocateError, Location, Route, RouteError, Stored, Way, Whole};
 
 /// Needles over HTTP.

@@ -20,13 +20,13 @@ use rustls::ClientConfig;
 use seaweed::FileId;
 
 use super::body::Body;
-use super::eager::Eager;
 use super::exchange::Client;
 use super::head::Head;
 use super::pool::{Server, Servers};
 use super::stats::HttpStats;
 use super::wait::{Halt, Watch};
 use crate::checksum;
+use crate::eager::Eager;
 
 /// How a store speaks.
 #[derive(Debug, Clone)]

@@ -15,8 +15,8 @@ use rustix::net::{
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use super::eager::Waiting;
 use super::wait::{Halt, Watch};
+use crate::eager::{Seen, Waiting};
 
 /// What a connection is made of.
 #[derive(Debug)]
@@ -269,14 +269,17 @@ impl Wire {
         match self.tls {
             // Its next bytes may have been decrypted already.
             Some(_) => Ok(()),
-            None if waiting.is_some_and(|waiting| waiting.look(|| self.is_readable())) => Ok(()),
+            None if waiting.is_some_and(|waiting| waiting.look(|| self.look())) => Ok(()),
             None => self.wait_readable(watch),
         }
     }
 
-    fn is_readable(&self) -> bool {
+    fn look(&self) -> Seen {
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(1..) => Seen::Came,
+            _ => Seen::Nothing,
+        }
     }
 
     fn wait_readable(&self, watch: &Watch<'_>) -> Result<(), Halt> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::Missed;
 use super::wanted::Wanted;
 use crate::checksum;
+use crate::eager::Seen;
 use crate::lane::{Answered, Broken, Inbox, Lane};
 use crate::memory::{Arena, Block, Landing};
 use crate::peers::Peer;
@@ -111,6 +112,14 @@ impl Attempt {
     /// The lane to wait on, as long as there is no answer.
     pub(super) fn lane(&self) -> Option<&dyn Lane> {
         self.lane.as_deref()
+    }
+
+    /// Whether there is something to receive; does not wait.
+    pub(super) fn look(&mut self) -> Seen {
+        match self.lane.as_mut().is_some_and(|lane| lane.has_come()) {
+            true => Seen::Came,
+            false => Seen::Nothing,
+        }
     }
 
     /// What was answered.

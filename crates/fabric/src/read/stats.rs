@@ -18,6 +18,8 @@ pub struct FabricStats {
     pub hedges_won: Counter,
     /// Questions that nobody waits for any more.
     pub abandoned: Counter,
+    /// Answers that came while the reader polled for them instead of sleeping.
+    pub polled: Counter,
     /// Answers whose bytes have another checksum.
     pub corrupt: Counter,
     /// Exchanges for several needles that nobody waited for yet.
@@ -119,6 +121,11 @@ impl Export for FabricStats {
                 "fabric_abandoned",
                 "Questions that nobody waited for any more.",
                 &self.abandoned,
+            ),
+            (
+                "fabric_polled",
+                "Answers that came while the reader polled for them instead of sleeping.",
+                &self.polled,
             ),
             (
                 "fabric_together",

@@ -16,6 +16,7 @@ use super::lane::{Fault, Lane, Link, Step};
 use super::outlet::Bench;
 use super::session::Session;
 use super::shared::{FIRST_CONNECTION, Shared};
+use crate::eager::Credit;
 use crate::serve::Shelf;
 
 /// A connection, shared by whoever may have to wake it.
@@ -28,6 +29,8 @@ pub(super) struct Connection<S: Shelf> {
     is_open: AtomicBool,
     /// A moment by which something must have happened; 0 if nothing has to.
     deadline: AtomicU64,
+    /// Whether it asks again soon.
+    pub(super) credit: Credit,
     lane: Mutex<Lane<S>>,
 }
 
@@ -101,6 +104,7 @@ impl<S: Shelf> Connection<S> {
             is_evicted: AtomicBool::new(false),
             is_open: AtomicBool::new(false),
             deadline: AtomicU64::new(deadline),
+            credit: Credit::default(),
             lane: Mutex::new(Lane::new(carrier, link, session)),
         }
     }

@@ -1,6 +1,7 @@
 //! A lane as its owner sees it: what to do next, until there is nothing to do.
 
 mod lending;
+mod linger;
 mod link;
 mod receive;
 mod serving;
@@ -53,6 +54,8 @@ pub(super) struct Lane<S: Shelf> {
     /// A wish to borrow that is not answered, and its id.
     borrowing: Option<(u64, Borrow)>,
     watched: EventFlags,
+    /// Bytes of the exchange that has just ended.
+    answered: Option<u64>,
     /// All is said, and must only be sent before it is closed.
     is_leaving: bool,
 }
@@ -91,6 +94,7 @@ impl<S: Shelf> Lane<S> {
             storing: None,
             borrowing: None,
             watched: EventFlags::empty(),
+            answered: None,
             is_leaving: false,
         }
     }
@@ -215,7 +219,12 @@ impl<S: Shelf> Lane<S> {
                     if connection.is_hung_up() {
                         return Ok(Step::Over);
                     }
-                    return self.rest(connection, shared);
+                    match self.linger(connection, shared)? {
+                        Received::Some { is_all } => is_drained = is_all,
+                        Received::None => return self.rest(connection, shared),
+                        Received::End => return Ok(Step::Over),
+                    }
+                    continue;
                 }
                 Ok(Next::NeedMore) => match self.receive()? {
                     Received::Some { is_all } => {

@@ -22,6 +22,7 @@ use super::rdma::Slabs;
 use super::regions::Regions;
 use super::session::Terms;
 use super::{ServerConfig, ServerStats};
+use crate::eager::Eager;
 use crate::serve::Shelf;
 
 /// Everything but the threads.
@@ -45,6 +46,10 @@ pub(super) struct Shared<S: Shelf> {
     pub(super) lanes: AtomicUsize,
     /// Bytes asked for and being worked on.
     pub(super) in_flight: AtomicU64,
+    /// Workers that wait for the next request of a client.
+    pub(super) eager: Eager,
+    /// The number of the connection that was answered last.
+    pub(super) answered: AtomicU64,
     /// No more exchanges are begun.
     pub(super) stopping: AtomicBool,
     /// The threads end.
@@ -124,6 +129,8 @@ impl<S: Shelf> Shared<S> {
             opening: AtomicUsize::new(0),
             lanes: AtomicUsize::new(0),
             in_flight: AtomicU64::new(0),
+            eager: Eager::default(),
+            answered: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             quitting: AtomicBool::new(false),
             epoll,

@@ -21,6 +21,8 @@ pub struct ServerStats {
     pub busy: Counter,
     /// Exchanges that had to wait for a disk.
     pub disk: Counter,
+    /// Requests that came while a worker polled for them instead of sleeping.
+    pub polled: Counter,
     /// Bytes asked for and being worked on.
     pub in_flight: Gauge,
     /// Bytes of clients' memory that are mapped.
@@ -155,6 +157,11 @@ impl Export for ServerStats {
                 &self.busy,
             ),
             ("fabric_disk", "Reads that waited for a disk.", &self.disk),
+            (
+                "fabric_polled",
+                "Requests that came while a worker polled for them instead of sleeping.",
+                &self.polled,
+            ),
         ] {
             to.counter(name, help, &[], counter.get());
         }

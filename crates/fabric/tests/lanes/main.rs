@@ -5,6 +5,7 @@
 mod faults;
 mod hostile;
 mod lending;
+mod lingering;
 mod proofs;
 mod reads;
 mod retiring;

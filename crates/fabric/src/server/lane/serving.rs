@@ -23,6 +23,8 @@ const TURN: u64 = 4 << 20;
 pub(super) struct Serving<S: Shelf> {
     id: u64,
     exchange: Exchange<S::Needle>,
+    /// How many it delivers.
+    bytes: u64,
     /// Bytes counted as in flight.
     charged: u64,
     since: Instant,
@@ -63,6 +65,7 @@ impl<S: Shelf> Lane<S> {
         let exchange = Exchange::begin(&*shared.shelf, items);
         let serving = self.serving.insert(Serving {
             id,
+            bytes: exchange.len(),
             exchange,
             charged: 0,
             since,
@@ -185,6 +188,7 @@ impl<S: Shelf> Lane<S> {
         }
         if let Some(mut serving) = self.serving.take() {
             self.session.finished(serving.id);
+            self.answered = Some(serving.bytes);
             serving.discharge(shared);
             shared.stats.of(self.carrier).exchanges.inc();
             shared.stats.time.record(serving.since.elapsed());

@@ -88,10 +88,21 @@ impl Link {
         !self.posted.is_empty()
     }
 
-    /// Takes what has completed; whether there was anything.
+    /// Takes what has completed; whether there was anything. Readies the descriptors for sleeping.
     pub(in crate::server) fn poll(&mut self) -> io::Result<bool> {
         let mut events = std::mem::take(&mut self.events);
         self.connection.poll(&mut events);
+        self.take(events)
+    }
+
+    /// The same for looking again and again; [`Self::poll`] follows before sleeping.
+    pub(in crate::server) fn spin(&mut self) -> io::Result<bool> {
+        let mut events = std::mem::take(&mut self.events);
+        self.connection.spin(&mut events);
+        self.take(events)
+    }
+
+    fn take(&mut self, mut events: Vec<Event>) -> io::Result<bool> {
         let is_some = !events.is_empty();
         for event in events.drain(..) {
             match event {
