@@ -151,8 +151,8 @@ impl<R: Route> Route for ShortCircuit<R> {
         self.next.read_whole_from_server(ctx, needle, form, to)
     }
 
-    fn disbelieve(&self, needle: FileId) {
-        self.next.disbelieve(needle);
+    fn disbelieve(&self, needle: FileId) -> Result<(), RouteError> {
+        self.next.disbelieve(needle)
     }
 
     /// A pread(2) by whoever wants it is faster than to have another thread do it.

@@ -47,10 +47,10 @@ pub trait Route: Send + Sync {
         to: &mut dyn Destination,
     ) -> Result<Whole, RouteError>;
 
-    /// The same from a volume server or a filer, whatever faster ways there are.
+    /// The same from a volume server or a filer, whatever faster ways there are: to compare with.
     ///
     /// # Errors
-    /// The same; also where only a faster way may be gone.
+    /// The same.
     fn read_whole_from_server(
         &self,
         ctx: &Context<'_>,
@@ -62,8 +62,12 @@ pub trait Route: Send + Sync {
     }
 
     /// Whoever delivered `needle` by a faster way has other bytes than the volume server.
-    fn disbelieve(&self, needle: FileId) {
+    ///
+    /// # Errors
+    /// Where what the volume server has may not be delivered instead.
+    fn disbelieve(&self, needle: FileId) -> Result<(), RouteError> {
         let _ = needle;
+        Ok(())
     }
 
     /// How many needles are worth asking for together.

@@ -6,7 +6,8 @@
 //! a read fetches the whole needle, whose checksum is compared, and cuts the range out of it; and so
 //! do later reads of that needle, for whatever reason they go over HTTP.
 //!
-//! Without fallback nothing goes over HTTP: a read that the fabric does not deliver fails.
+//! Without fallback nothing is delivered over HTTP: a read that the fabric does not deliver fails. What is only compared with
+//! what the fabric delivered comes from the volume server all the same.
 
 mod doubts;
 mod suspects;
@@ -209,17 +210,18 @@ impl<H: Route> Route for TieredRoute<H> {
         form: Stored,
         to: &mut dyn Destination,
     ) -> Result<Whole, RouteError> {
-        if !self.fallback {
-            return Err(RouteError::Fabric {
-                needle,
-                why: "not the bytes that the entry has the MD5 of",
-            });
-        }
         self.http.read_whole(ctx, needle, form, to)
     }
 
-    fn disbelieve(&self, needle: FileId) {
+    fn disbelieve(&self, needle: FileId) -> Result<(), RouteError> {
         self.fabric.disbelieve(needle.volume);
+        match self.fallback {
+            true => Ok(()),
+            false => Err(RouteError::Fabric {
+                needle,
+                why: "a sidecar has other bytes than the volume server",
+            }),
+        }
     }
 
     fn together(&self) -> usize {

@@ -8,7 +8,8 @@
 //!
 //! A sum that differs is no proof yet: some writers put other things there. So the chunk is fetched once more, from a
 //! volume server, whose word counts. If that has other bytes, the sidecar is wrong about the volume, and is not
-//! asked for it for a while; if it has the same, the entry's sum is no MD5.
+//! asked for it for a while; if it has the same, the entry's sum is no MD5. So it is without fallback to HTTP as well, but that
+//! the read fails then: nothing that came over HTTP is delivered.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -78,7 +79,7 @@ impl Core {
         }
         self.stats.disproofs.inc();
         tracing::error!(%needle, "a sidecar has other bytes than the volume server");
-        self.route.disbelieve(needle);
+        self.route.disbelieve(needle)?;
         Ok((other, again))
     }
 }

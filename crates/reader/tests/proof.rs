@@ -23,6 +23,8 @@ struct Beside {
     server: Arc<Shelf>,
     lies: AtomicBool,
     disbelieved: Mutex<Vec<FileId>>,
+    /// Without fallback.
+    is_strict: bool,
 }
 
 impl Route for Beside {
@@ -65,20 +67,31 @@ impl Route for Beside {
         self.server.read_whole(ctx, needle, form, to)
     }
 
-    fn disbelieve(&self, needle: FileId) {
+    fn disbelieve(&self, needle: FileId) -> Result<(), RouteError> {
         self.disbelieved.lock().push(needle);
         self.lies.store(false, Ordering::Relaxed);
+        match self.is_strict {
+            true => Err(RouteError::Fabric { needle, why: LIAR }),
+            false => Ok(()),
+        }
     }
+}
+
+const LIAR: &str = "a liar";
+
+fn beside(server: &Arc<Shelf>, lies: bool, is_strict: bool) -> Arc<Beside> {
+    Arc::new(Beside {
+        server: Arc::clone(server),
+        lies: lies.into(),
+        disbelieved: Mutex::default(),
+        is_strict,
+    })
 }
 
 /// Reads a hundred chunks with these sums; gives the route, and proofs and disproofs.
 fn read_all(lies: bool, e_tag: impl Fn(&[u8]) -> String) -> (Arc<Beside>, u64, u64) {
     let server = Shelf::new();
-    let route = Arc::new(Beside {
-        server: Arc::clone(&server),
-        lies: lies.into(),
-        disbelieved: Mutex::default(),
-    });
+    let route = beside(&server, lies, false);
     let reader = Reader::open(config(64 << 20), Arc::clone(&route) as Arc<dyn Route>).unwrap();
     for seed in 0..100 {
         let clear = noise(seed, LEN);
@@ -115,4 +128,24 @@ fn a_sidecar_that_is_right_stays_believed_whatever_the_sums_are() {
     assert!(route.disbelieved.lock().is_empty());
     let (_, proofs, _) = read_all(false, |_| "d41d8cd98f00b204e9800998ecf8427e-3".into());
     assert_eq!(proofs, 0, "that is no MD5 of a chunk");
+}
+
+#[test]
+fn without_fallback_a_lie_fails_the_read_and_a_sum_of_something_else_does_not() {
+    for (lies, of) in [(true, None), (false, Some("something else"))] {
+        let server = Shelf::new();
+        let route = beside(&server, lies, true);
+        let reader = Reader::open(config(64 << 20), Arc::clone(&route) as Arc<dyn Route>).unwrap();
+        let clear = noise(1, LEN);
+        let plain = chunk(&server, Kind::Plain, 0, &clear, LEN as u64, 1);
+        let e_tag = sum(of.map_or(&clear, str::as_bytes)).into();
+        let view = FileView::resolve(vec![Chunk { e_tag, ..plain }], LEN as u64);
+        let found = read(&reader, &Arc::new(view), &Stream::new(), 0, LEN);
+        match lies {
+            true => assert!(found.unwrap_err().to_string().contains(LIAR)),
+            false => assert!(found.unwrap() == clear),
+        }
+        assert_eq!(route.disbelieved.lock().len(), usize::from(lies));
+        assert_eq!(reader.stats().proofs.get(), 1);
+    }
 }
