@@ -25,6 +25,7 @@ mod stats;
 mod store;
 mod tls;
 pub(crate) mod wait;
+mod wake;
 pub(crate) mod wire;
 
 pub use config::{Access, HttpConfig};

@@ -233,6 +233,7 @@ impl StreamLane {
                 Ok(0) => return Err(closed()),
                 Ok(got) => arriving.got += got,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wire.expect(len - arriving.got);
                     self.arriving = Some(arriving);
                     return Ok(false);
                 }
@@ -262,6 +263,7 @@ impl StreamLane {
     }
 
     fn done(&mut self, answered: &Answered, inbox: &mut dyn Inbox) {
+        self.wire.expect(1);
         self.next += 1;
         inbox.done(answered);
     }

@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::wait::{Halt, Watch};
+use super::wake::wake_at;
 use crate::eager::{Seen, Waiting};
 
 /// What a connection is made of.
@@ -23,10 +24,18 @@ use crate::eager::{Seen, Waiting};
 pub(crate) struct Wire {
     socket: OwnedFd,
     tls: Option<Box<Connection>>,
+    /// From so many bytes on whoever waits is woken.
+    wakes_at: u32,
 }
 
 /// Pieces that one system call takes, at most (`UIO_MAXIOV`).
 const SLICES: usize = 1024;
+
+/// So many bytes are waited for at a time, at most: a sixth of what the kernel lets a socket hold unless told otherwise
+/// (`tcp_rmem`). With a quarter of it a chunk took 5 % more processor time.
+const WOKEN_FOR: usize = 1 << 20;
+/// As much as a segment holds. For no more it is not worth a system call.
+const SEGMENT: usize = 64 << 10;
 
 /// TLS towards one named server.
 #[derive(Debug, Clone)]
@@ -61,7 +70,11 @@ impl Wire {
             }
             Err(errno) => return Err(Halt::Broken(errno.into())),
         }
-        let mut wire = Self { socket, tls: None };
+        let mut wire = Self {
+            socket,
+            tls: None,
+            wakes_at: 1,
+        };
         if let Some(secure) = secure {
             let session = ClientConnection::new(secure.config.clone(), secure.name.clone())
                 .map_err(io::Error::other)?;
@@ -73,7 +86,11 @@ impl Wire {
 
     /// A plain wire over a connected, non-blocking socket.
     pub(crate) fn over(socket: OwnedFd) -> Self {
-        Self { socket, tls: None }
+        Self {
+            socket,
+            tls: None,
+            wakes_at: 1,
+        }
     }
 
     /// The server's end of a connected, non-blocking socket. Under TLS the handshake is done by and
@@ -86,7 +103,11 @@ impl Wire {
                 Some(Box::new(session.into()))
             }
         };
-        Ok(Self { socket, tls })
+        Ok(Self {
+            socket,
+            tls,
+            wakes_at: 1,
+        })
     }
 
     /// Sends all of `parts`, one behind the other.
@@ -209,6 +230,20 @@ impl Wire {
         match &mut self.tls {
             None => plain_recv(&self.socket, to),
             Some(tls) => secure_recv(&self.socket, tls, to),
+        }
+    }
+
+    /// Of what is received next, so many bytes are sure to come: whoever waits is woken for more of them at
+    /// a time, where that is worth it. With 1 for any.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        // Under TLS they are taken out of the socket before they are received.
+        let wakes_at = match self.tls {
+            None if bytes > SEGMENT => bytes.min(WOKEN_FOR) as u32,
+            _ => 1,
+        };
+        // Where the system does not take it, who waits is woken as before.
+        if wakes_at != self.wakes_at && wake_at(self.socket.as_fd(), wakes_at).is_ok() {
+            self.wakes_at = wakes_at;
         }
     }
 

@@ -13,4 +13,5 @@ mod routes;
 mod shelf;
 mod stores;
 mod support;
+mod trickling;
 mod writes;
