@@ -410,12 +410,18 @@ fn wanted(item: &Item, needle: &impl Held) -> Result<Range<u64>, Status> {
     }
 }
 
-/// Whether an item can be answered without waiting for a disk.
+/// Whether answering an item can begin without waiting for a disk.
 pub(super) fn is_cached(item: &Item, needle: &impl Held) -> bool {
-    match wanted(item, needle) {
-        Ok(bytes) => needle.is_cached(bytes.start, (bytes.end - bytes.start) as usize),
-        Err(_) => true,
-    }
+    let Ok(bytes) = wanted(item, needle) else {
+        return true;
+    };
+    let len = (bytes.end - bytes.start) as usize;
+    // What goes behind its answer piece by piece is looked at before each of them.
+    let begin = match (item.extent, item.place) {
+        (Extent::Whole { .. }, Place::Inline) => len.min(PIECE),
+        _ => len,
+    };
+    needle.is_cached(bytes.start, begin)
 }
 
 /// What the front of the buffer holds; without a checksum where nobody looked.

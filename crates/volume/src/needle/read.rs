@@ -538,7 +538,7 @@ impl Needle {
 /// Places that [`Needle::is_cached`] tries, and how far apart they are at least: the kernel reads
 /// and evicts in longer pieces.
 const PROBES: u64 = 64;
-const PROBE_STEP: u64 = 64 << 10;
+const PROBE_STEP: u64 = 128 << 10;
 
 /// Memory of one piece, kept by the thread from one read to the next.
 struct Bounce(Vec<u8>);
