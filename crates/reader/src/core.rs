@@ -10,6 +10,7 @@ use seaweed::Chunk;
 
 use crate::allowance::Allowance;
 use crate::cache::Piece;
+use crate::depth::Depth;
 use crate::disk::{Disk, Pace};
 use crate::flight::{Flights, Role};
 use crate::memory::Memory;
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) disk: Option<Disk>,
     pub(crate) pace: Pace,
+    pub(crate) depth: Depth,
     pub(crate) flights: Flights,
     pub(crate) allowance: Arc<Allowance>,
     /// Bytes of small files that are to be fetched or are on their way.

@@ -12,6 +12,7 @@ use seaweed::{Chunk, DecodeError, decode_chunk};
 use crate::ReadError;
 use crate::cache::Piece;
 use crate::core::{Core, Fetched, Urgency};
+use crate::depth::Departure;
 use crate::disk::{DiskKey, Form};
 use crate::landing::{Extra, Landing};
 use crate::piece::{Cut, OPAQUE_LIMIT, Part};
@@ -69,10 +70,10 @@ impl Core {
             }
             on_disk = false;
         }
-        let began = Instant::now();
+        let departure = self.depth.depart();
         match self.route.read_at(ctx, chunk.file_id, offset, dst) {
             Ok(way) => {
-                self.came_over_route(dst.len(), began);
+                self.came_over_route(dst.len(), departure);
                 Ok(Source::Route(way))
             }
             Err(error)
@@ -257,13 +258,13 @@ impl Core {
         } else {
             Stored::Plain
         };
-        let began = Instant::now();
+        let departure = self.depth.depart();
         match self
             .route
             .read_whole(ctx, chunk.file_id, wanted, &mut landing)
         {
             Ok(whole) => {
-                self.came_over_route(whole.len, began);
+                self.came_over_route(whole.len, departure);
                 let stored = landing.finish(whole.len);
                 let (stored, whole) = self.proven(ctx, chunk, stored, whole)?;
                 if let Some(disk) = &self.disk
@@ -325,10 +326,11 @@ impl Core {
         prefers
     }
 
-    fn came_over_route(&self, len: usize, began: Instant) {
+    fn came_over_route(&self, len: usize, departure: Departure<'_>) {
         self.stats.route_bytes.add(len as u64);
+        let took = departure.arrived(len);
         if self.disk.is_some() {
-            self.pace.route(len, began.elapsed());
+            self.pace.route(len, took);
         }
     }
 }

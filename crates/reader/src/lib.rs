@@ -20,6 +20,7 @@ mod allowance;
 mod cache;
 mod config;
 mod core;
+mod depth;
 mod disk;
 mod error;
 mod fetch;

@@ -19,8 +19,10 @@ use crate::window::Reach;
 
 /// A handle that has not been read through for this long can wait for its next piece.
 const IDLE: Duration = Duration::from_secs(2);
-/// Up to this share of the ceiling new memory is taken without recycling: 32 MiB of the default
-/// 256, which is twice what one sequential reader has fetched ahead.
+/// Up to so many bytes new memory is taken without recycling: the chunk that is read, the next, and one that was. What
+/// is new the kernel has to clear, and a hypervisor to find.
+const RECYCLE_FROM: usize = 12 << 20;
+/// With little memory up to this share of the ceiling.
 const RECYCLE_SHARE: usize = 8;
 /// Pieces that may be smaller than what is wanted are dropped for it at a time.
 const RECYCLED_AT_ONCE: usize = 4;
@@ -62,7 +64,7 @@ impl Memory {
 
     /// A buffer of `len` bytes with unspecified content; `None` when memory is in use.
     pub(crate) fn take(&self, len: usize) -> Option<Buffer> {
-        let within = self.pool.limit() / RECYCLE_SHARE;
+        let within = self.within();
         self.recycle(|pool| pool.is_cheap(len, within));
         self.obtain(len, |pool| pool.take(len))
     }
@@ -70,9 +72,14 @@ impl Memory {
     /// Room for a block of `len` bytes that a fabric's arena has filled; `None` when memory is
     /// in use. The arena, too, gives out first what was used before.
     pub(crate) fn adopt(&self, len: usize) -> Option<Charge> {
-        let within = self.pool.limit() / RECYCLE_SHARE;
+        let within = self.within();
         self.recycle(|pool| pool.held() + len <= within);
         self.charge(len)
+    }
+
+    /// How much may be held before what was used is used again.
+    fn within(&self) -> usize {
+        RECYCLE_FROM.min(self.pool.limit() / RECYCLE_SHARE)
     }
 
     /// Drops a few pieces that nobody has read again, unless new memory `is_cheap`.

@@ -49,7 +49,8 @@ impl Core {
         out: &mut dyn Sink,
     ) -> Result<Source, ReadError> {
         let len = range.end - range.start;
-        let (access, _turn) = stream.begin(self.memory.reach(self.reach), range.start, len);
+        let reach = self.depth.reach(self.memory.reach(self.reach));
+        let (access, _turn) = stream.begin(reach, range.start, len);
         if let Access::Sequential(course) = access {
             // First, so that other threads fetch while this one does.
             self.fetch_ahead(view, stream, course, range.end, prefetchers);

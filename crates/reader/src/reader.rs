@@ -13,6 +13,7 @@ use seaweed::{Chunk, FileView};
 
 use crate::allowance::Allowance;
 use crate::core::Core;
+use crate::depth::Depth;
 use crate::disk::{Disk, DiskUse, Pace};
 use crate::flight::Flights;
 use crate::memory::Memory;
@@ -69,6 +70,7 @@ impl Reader {
             memory: Memory::new(memory, config.account.clone(), Arc::clone(&stats)),
             disk,
             pace: Pace::default(),
+            depth: Depth::default(),
             flights: Flights::default(),
             allowance: Allowance::new(memory / PINNED_SHARE, Arc::clone(&stats)),
             small_bytes: AtomicUsize::new(0),
