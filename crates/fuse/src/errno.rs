@@ -86,6 +86,8 @@ errnos! {
     ESTALE
     /// Timed out.
     ETIMEDOUT
+    /// A program that runs.
+    ETXTBSY
     /// Across file systems.
     EXDEV
 }

@@ -45,6 +45,8 @@ pub(crate) struct File {
     /// Whoever copies the entry's own bytes into `dirty`.
     pub(crate) seeding: Turn,
     handles: AtomicU32,
+    /// Handles of programs that run.
+    executed: AtomicU32,
     state: Mutex<State>,
     seen: Mutex<Option<Seen>>,
 }
@@ -112,6 +114,7 @@ impl Files {
                 changed: AtomicBool::new(false),
                 seeding: Turn::default(),
                 handles: AtomicU32::new(0),
+                executed: AtomicU32::new(0),
                 state: Mutex::default(),
                 seen: Mutex::default(),
             })
@@ -178,6 +181,22 @@ impl File {
                 state.appending = None;
             }
         }
+    }
+
+    /// One of its handles is that of a program that runs.
+    pub(crate) fn execute(&self) {
+        self.executed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// That program has ended.
+    pub(crate) fn leave(&self) {
+        let before = self.executed.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "more programs have ended than began");
+    }
+
+    /// Whether a program runs that is this file.
+    pub(crate) fn is_executed(&self) -> bool {
+        self.executed.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the entry's own bytes are in `dirty`, or not needed any more.

@@ -3,6 +3,7 @@
 mod bring;
 mod copy;
 mod data;
+mod execute;
 mod link;
 mod lock;
 mod make;

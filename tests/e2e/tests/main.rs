@@ -30,6 +30,7 @@ mod names_that_move;
 mod operations;
 mod options;
 mod permissions;
+mod programs;
 mod protected;
 mod protection;
 mod read_only;

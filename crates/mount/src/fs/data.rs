@@ -33,6 +33,8 @@ pub(super) struct FileHandle {
     was_read: AtomicBool,
     /// Whether it was opened for writing.
     writes: bool,
+    /// Whether a program runs by it.
+    executes: bool,
     /// Whether the kernel reads it without asking.
     past_us: bool,
     /// Whether the kernel reads it past its page cache, and how it was read.
@@ -128,7 +130,8 @@ impl Mount {
         drop(tree);
         let file = self.acquire(node);
         if Self::truncates(flags)
-            && let Err(errno) = self.truncate(ctx, &file, 0, false)
+            && let Err(errno) =
+                Self::may_empty(&file, flags).and_then(|()| self.truncate(ctx, &file, 0, false))
         {
             self.relinquish(&file);
             self.leave(node, backing.is_some());
@@ -189,11 +192,16 @@ impl Mount {
         if direct {
             self.core.stats.direct_opens.inc();
         }
+        let executes = Self::executes(flags);
+        if executes {
+            file.execute();
+        }
         let handle = self.files.insert(FileHandle {
             node,
             stream: Stream::new(),
             was_read: AtomicBool::new(false),
             writes: Self::writes(flags),
+            executes,
             past_us: backing.is_some(),
             direct,
             pass: Mutex::default(),
@@ -219,6 +227,9 @@ impl Mount {
                 self.core.was_read(&handle.file);
             }
             self.learn_from(&handle);
+            if handle.executes {
+                handle.file.leave();
+            }
             self.relinquish(&handle.file);
             if handle.writes {
                 self.core.unclaim(handle.node);

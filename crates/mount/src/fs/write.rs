@@ -21,7 +21,7 @@ use super::data::How;
 const SAVE_BUDGET: Duration = Duration::from_secs(120);
 
 /// Flags of open(2).
-const O_ACCMODE: u32 = 3;
+pub(super) const O_ACCMODE: u32 = 3;
 const O_TRUNC: u32 = 0o1000;
 const O_APPEND: u32 = 0o2000;
 
