@@ -61,6 +61,15 @@ impl<R: Route> ShortCircuit<R> {
         }
     }
 
+    /// A needle whose bytes are its clear data.
+    fn find_clear(&self, ctx: &Context<'_>, needle: FileId) -> Result<Needle, Decline> {
+        let found = self.find(ctx, needle)?;
+        match found.is_gzip() {
+            true => Err(Decline::Form),
+            false => Ok(found),
+        }
+    }
+
     fn range(
         &self,
         ctx: &Context<'_>,
@@ -68,11 +77,21 @@ impl<R: Route> ShortCircuit<R> {
         offset: u64,
         dst: &mut [u8],
     ) -> Result<(), Decline> {
-        let found = self.find(ctx, needle)?;
-        if found.is_gzip() {
-            return Err(Decline::Form);
-        }
+        let found = self.find_clear(ctx, needle)?;
         self.fill(&found, offset, dst)
+    }
+
+    fn part(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        len: u64,
+        to: &mut dyn Destination,
+    ) -> Result<(), Unread> {
+        let found = self.find_clear(ctx, needle)?;
+        let memory = to.memory(len).map_err(|_| Unread::Refused(len))?;
+        Ok(self.fill(&found, offset, memory)?)
     }
 
     fn whole(
@@ -176,6 +195,24 @@ impl<R: Route> Route for ShortCircuit<R> {
             Err(why) => {
                 self.volumes.stats().decline(why);
                 self.next.read_at(ctx, needle, offset, dst)
+            }
+        }
+    }
+
+    fn read_part(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        len: u64,
+        to: &mut dyn Destination,
+    ) -> Result<Way, RouteError> {
+        match self.part(ctx, needle, offset, len, to) {
+            Ok(()) => Ok(Way::ShortCircuit),
+            Err(Unread::Refused(len)) => Err(RouteError::Refused { needle, len }),
+            Err(Unread::Decline(why)) => {
+                self.volumes.stats().decline(why);
+                self.next.read_part(ctx, needle, offset, len, to)
             }
         }
     }

@@ -395,6 +395,22 @@ fn forms_that_need_more_than_bytes_are_inflated_or_left_to_others() {
     let absent = mount.route.read_at(&ctx, id(1, 7), 0, &mut [0; 2]);
     assert_eq!(absent.unwrap(), Way::Fabric);
     assert_eq!(mount.declined(Decline::Absent), 1);
+    // A part without memory of its own goes the same ways.
+    let part = |needle, room| {
+        let mut to = UpTo::new(room);
+        let way = mount.route.read_part(&ctx, needle, 20_000, 1000, &mut to);
+        way.map(|way| (way, to.bytes))
+    };
+    let (way, bytes) = part(id(1, 1), 1000).unwrap();
+    assert_eq!(way, Way::ShortCircuit);
+    assert!(bytes == data(1, 50_000)[20_000..21_000]);
+    assert_eq!(part(id(4, 1), 1000).unwrap().0, Way::Fabric);
+    assert_eq!(mount.declined(Decline::Form), 3);
+    let refused = part(id(1, 1), 999);
+    assert!(matches!(
+        refused,
+        Err(RouteError::Refused { len: 1000, .. })
+    ));
 }
 
 #[test]

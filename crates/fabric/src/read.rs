@@ -38,7 +38,7 @@ use crate::lane::{Broken, Lane};
 use crate::memory::{Arena, ArenaStats};
 use crate::peers::{Ahead, Kept, Peer, Peers, Turn};
 use crate::wire::{Answer, MAX_READ, Status};
-use crate::{Destination, Locate, LocateError, Stored, UpTo, Way, Whole};
+use crate::{Destination, Locate, LocateError, Refused, Stored, UpTo, Way, Whole};
 pub(crate) use drive::timespec;
 use drive::{Drive, Told};
 use wanted::Wanted;
@@ -157,6 +157,39 @@ impl FabricRoute {
             offset += len;
         }
         Ok(())
+    }
+
+    /// Fetches `len` bytes of the clear data of `needle` from byte `offset` on, as
+    /// [`Route::read_part`](crate::Route::read_part) does.
+    ///
+    /// # Errors
+    /// See [`Missed`].
+    pub fn read_part(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        len: u64,
+        to: &mut dyn Destination,
+    ) -> Result<(), Missed> {
+        let refused = |Refused| Missed::Refused { len };
+        if len > PART as u64 {
+            return self.read_at(ctx, needle, offset, to.memory(len).map_err(refused)?);
+        }
+        let deadline = self.deadline();
+        let mut wanted = Wanted::Part {
+            offset,
+            len: len as u32, // at most PART
+            to: &mut *to,
+        };
+        match self.ask(ctx, needle, &mut wanted, deadline)? {
+            Told::Delivered(..) => Ok(()),
+            Told::Otherwise(answer) if answer.status == Status::Gzip => {
+                let dst = to.memory(len).map_err(refused)?;
+                self.cut(ctx, needle, (offset, dst), &answer, deadline)
+            }
+            Told::Otherwise(answer) => Err(otherwise(&answer)),
+        }
     }
 
     /// Fetches all data of `needle` and compares it with the checksum that the volume keeps, as

@@ -33,6 +33,24 @@ pub trait Route: Send + Sync {
         dst: &mut [u8],
     ) -> Result<Way, RouteError>;
 
+    /// The same for `len` bytes that `to` has no memory for yet: it may be given memory that holds them
+    /// already.
+    ///
+    /// # Errors
+    /// The same, and [`RouteError::Refused`] when `to` had no memory for so many.
+    fn read_part(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        len: u64,
+        to: &mut dyn Destination,
+    ) -> Result<Way, RouteError> {
+        let memory = to.memory(len);
+        let memory = memory.map_err(|Refused| RouteError::Refused { needle, len })?;
+        self.read_at(ctx, needle, offset, memory)
+    }
+
     /// Fetches all data of `needle` and compares it with the checksum the server keeps.
     ///
     /// `to` is asked for memory once the length is known, and again for each further attempt.

@@ -21,7 +21,9 @@ use seaweed::FileId;
 use crate::client::Reason;
 use crate::gzip::MAX_UNPLANNED;
 use crate::read::TOGETHER;
-use crate::{Ahead, Destination, FabricRoute, Missed, Route, RouteError, Stored, UpTo, Way, Whole};
+use crate::{
+    Ahead, Destination, FabricRoute, Missed, Refused, Route, RouteError, Stored, UpTo, Way, Whole,
+};
 use doubts::Doubts;
 pub use suspects::Suspects;
 
@@ -179,6 +181,28 @@ impl<H: Route> Route for TieredRoute<H> {
             Err(missed) => match self.give_up(needle, missed)? {
                 Trust::Verified => self.read_verified(ctx, needle, offset, dst),
                 Trust::Any => self.http.read_at(ctx, needle, offset, dst),
+            },
+        }
+    }
+
+    fn read_part(
+        &self,
+        ctx: &Context<'_>,
+        needle: FileId,
+        offset: u64,
+        len: u64,
+        to: &mut dyn Destination,
+    ) -> Result<Way, RouteError> {
+        let read = || self.fabric.read_part(ctx, needle, offset, len, to);
+        match self.over_fabric(ctx, read) {
+            Ok(()) => Ok(Way::Fabric),
+            Err(missed) => match self.give_up(needle, missed)? {
+                Trust::Verified => {
+                    let memory = to.memory(len);
+                    let memory = memory.map_err(|Refused| RouteError::Refused { needle, len })?;
+                    self.read_verified(ctx, needle, offset, memory)
+                }
+                Trust::Any => self.http.read_part(ctx, needle, offset, len, to),
             },
         }
     }

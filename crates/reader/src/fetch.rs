@@ -33,7 +33,7 @@ impl Core {
     ) -> Result<Option<Fetched>, ReadError> {
         match cut.key.part {
             Part::Whole => self.fetch_whole(ctx, chunk, urgency),
-            Part::Range(_) => self.fetch_range(ctx, chunk, cut.start, cut.piece_len),
+            Part::Range(_) => self.fetch_part(ctx, chunk, cut.start, cut.piece_len),
             Part::Opened | Part::Manifest if chunk.size > OPAQUE_LIMIT && !chunk.is_manifest => {
                 Err(ReadError::TooLarge {
                     needle: chunk.file_id,
@@ -86,17 +86,45 @@ impl Core {
     }
 
     /// A part of a large chunk.
-    fn fetch_range(
+    fn fetch_part(
         &self,
         ctx: &Context<'_>,
         chunk: &Chunk,
         offset: u64,
         len: usize,
     ) -> Result<Option<Fetched>, ReadError> {
+        let mut landing = Landing::new(&self.memory, len as u64, None);
+        let departure = self.depth.depart();
+        let (needle, wanted) = (chunk.file_id, len as u64);
+        match self
+            .route
+            .read_part(ctx, needle, offset, wanted, &mut landing)
+        {
+            Ok(way) => {
+                self.came_over_route(len, departure);
+                let source = Source::Route(way);
+                Ok(Some(Fetched {
+                    piece: Piece::new(landing.finish(len), source),
+                    source,
+                    keep: true,
+                }))
+            }
+            Err(RouteError::Refused { .. }) if landing.starved() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The beginning of a small chunk whose needle is longer.
+    fn fetch_range(
+        &self,
+        ctx: &Context<'_>,
+        chunk: &Chunk,
+        len: usize,
+    ) -> Result<Option<Fetched>, ReadError> {
         let Some(mut buffer) = self.memory.take(len) else {
             return Ok(None);
         };
-        let source = self.read_exact(ctx, chunk, offset, buffer.as_mut_slice())?;
+        let source = self.read_exact(ctx, chunk, 0, buffer.as_mut_slice())?;
         Ok(Some(Fetched {
             piece: Piece::new(buffer.freeze(), source),
             source,
@@ -119,7 +147,7 @@ impl Core {
                 Ok(None) => return Ok(None),
                 // The needle is larger than the chunk: a file was truncated. Its checksum is not
                 // worth fetching what nobody sees.
-                Err(RouteError::Refused { .. }) => return self.fetch_range(ctx, chunk, 0, len),
+                Err(RouteError::Refused { .. }) => return self.fetch_range(ctx, chunk, len),
                 Err(error) => return Err(error.into()),
             };
         if stored.len() < len {

@@ -100,6 +100,42 @@ fn ranges_of_any_length_arrive_over_lanes_with_and_without_a_region() {
 }
 
 #[test]
+fn a_part_of_a_needle_is_adopted_where_it_was_written_as_well() {
+    let scene = Scene::new(1, true);
+    let bytes = noise(1, 300_000);
+    scene.store(needle(1), &bytes);
+    let read = |offset, len, to: &mut Kept| {
+        let wanted = (needle(1), offset as u64, len as u64);
+        let read = scene
+            .route
+            .read_part(&patient(), wanted.0, wanted.1, wanted.2, to);
+        read.map(|()| bytes[offset..offset + len].to_vec())
+    };
+    let mut to = Kept::expecting(0);
+    let right = read(7, 100_000, &mut to).unwrap();
+    assert!(to.bytes.is_empty(), "nothing was copied");
+    assert!(**to.adopted.as_ref().unwrap() == right[..]);
+    drop(to);
+    assert_eq!(scene.arena.stats().blocks.get(), 0);
+    // What is short comes inline, and whoever cannot keep a block gets a copy.
+    for (len, adopts) in [(900, true), (100_000, false)] {
+        let mut to = Kept::expecting(0);
+        to.adopts = adopts;
+        let right = read(299_999 - len, len, &mut to).unwrap();
+        assert!(to.adopted.is_none() && to.bytes == right, "{len}");
+    }
+    let mut to = Kept::expecting(0);
+    to.limit = Some(99_999);
+    let refused = Err(Missed::Refused { len: 100_000 });
+    assert_eq!(read(0, 100_000, &mut to), refused);
+    let past = scene
+        .route
+        .read_part(&patient(), needle(1), 299_999, 2, &mut to);
+    assert_eq!(past, Err(Missed::PastEnd));
+    assert_eq!(scene.arena.stats().blocks.get(), 0);
+}
+
+#[test]
 fn a_large_needle_is_adopted_where_it_was_written_and_a_small_one_received() {
     let scene = Scene::new(1, true);
     let (large, small) = (noise(1, 100_000), noise(2, 900));

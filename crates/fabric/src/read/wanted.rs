@@ -10,6 +10,12 @@ use crate::{Destination, Stored};
 pub(super) enum Wanted<'d> {
     /// These bytes of it, as many as there is room for.
     Range { offset: u64, dst: &'d mut [u8] },
+    /// So many bytes of it.
+    Part {
+        offset: u64,
+        len: u32,
+        to: &'d mut dyn Destination,
+    },
     /// All of it, if it is at most `room` bytes.
     Whole {
         form: Stored,
@@ -25,6 +31,10 @@ impl Wanted<'_> {
                 offset: *offset,
                 // Cut to what one item may ask for before it came here.
                 len: dst.len() as u32,
+            },
+            Self::Part { offset, len, .. } => Extent::Range {
+                offset: *offset,
+                len: *len,
             },
             Self::Whole { room, .. } => Extent::Whole { room: *room },
         }
@@ -46,7 +56,7 @@ impl Wanted<'_> {
     pub(super) fn memory(&mut self, len: usize) -> Result<&mut [u8], Missed> {
         match self {
             Self::Range { dst, .. } => dst.get_mut(..len).ok_or(Missed::PastEnd),
-            Self::Whole { to, .. } => {
+            Self::Part { to, .. } | Self::Whole { to, .. } => {
                 let len = len as u64;
                 to.memory(len).map_err(|_| Missed::Refused { len })
             }
@@ -74,7 +84,7 @@ impl Wanted<'_> {
     pub(super) fn adopt(&mut self, block: Block, inflate: bool) -> Result<usize, Missed> {
         let len = block.len();
         let left = match self {
-            Self::Whole { to, .. } if !inflate => to.adopt(block),
+            Self::Part { to, .. } | Self::Whole { to, .. } if !inflate => to.adopt(block),
             _ => Err(block),
         };
         match left {

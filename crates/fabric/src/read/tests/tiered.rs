@@ -121,6 +121,40 @@ fn after_a_damaged_copy_was_seen_a_range_is_cut_out_of_a_verified_needle() {
 }
 
 #[test]
+fn a_part_goes_the_ways_that_a_range_goes() {
+    let scene = Scene::new(1, true);
+    let bytes = noise(1, 200_000);
+    scene.store(needle(1), &bytes);
+    let web = Arc::new(Web::of(&bytes, true));
+    let lenient = TieredRoute::new(Arc::clone(&scene.route), Arc::clone(&web), true);
+    let strict = TieredRoute::new(Arc::clone(&scene.route), Arc::clone(&web), false);
+    let read = |tiered: &TieredRoute<Arc<Web>>, offset: usize| {
+        let mut to = Kept::expecting(0);
+        let way = tiered.read_part(&patient(), needle(1), offset as u64, 100_000, &mut to)?;
+        let got = to.adopted.as_deref().unwrap_or(&to.bytes);
+        assert!(got == &bytes[offset..offset + 100_000]);
+        Ok::<_, RouteError>(way)
+    };
+    for tiered in [&lenient, &strict] {
+        assert_eq!(read(tiered, 5).unwrap(), Way::Fabric);
+    }
+    scene.sidecar(0).mood(Mood::Says(Status::Failed));
+    assert_eq!(read(&lenient, 5).unwrap(), Way::Http);
+    assert_eq!(web.ranges.load(Ordering::Relaxed), 1);
+    assert!(matches!(read(&strict, 5), Err(RouteError::Fabric { .. })));
+    // After a damaged copy was seen only what is compared will do.
+    lenient.suspects().add(needle(1));
+    assert_eq!(read(&lenient, 5).unwrap(), Way::Http);
+    assert_eq!(read(&lenient, 100_000).unwrap(), Way::Http);
+    let loads = (&web.ranges, &web.wholes);
+    let loads = (
+        loads.0.load(Ordering::Relaxed),
+        loads.1.load(Ordering::Relaxed),
+    );
+    assert_eq!(loads, (1, 2), "ranges and whole needles over HTTP");
+}
+
+#[test]
 fn where_a_volume_is_gets_asked_anew_when_it_may_have_moved() {
     for (fallback, status, times) in [
         (true, Status::NotHere, 1),
