@@ -7,7 +7,8 @@
 //!
 //! With [`Wait::No`] the kernel takes what is in the page cache and nothing else (`RWF_NOWAIT`).
 //! File systems that cannot promise this say so, which counts as "it would wait", or, with
-//! [`Wait::IfUntold`], is no reason not to read.
+//! [`Wait::IfUntold`], is no reason not to read. Of tmpfs, which has no disk, it counts as no wait: what
+//! was swapped out is all that could take long, and a page of a map of needles can be as well.
 
 use std::fs::File;
 use std::io;
@@ -112,7 +113,11 @@ pub(crate) unsafe fn fill<const N: usize>(
                 let error = io::Error::last_os_error();
                 match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    Some(libc::EOPNOTSUPP) if wait == Wait::IfUntold && flags != 0 => flags = 0,
+                    Some(libc::EOPNOTSUPP)
+                        if flags != 0 && (wait == Wait::IfUntold || is_in_memory(file)) =>
+                    {
+                        flags = 0;
+                    }
                     Some(libc::EAGAIN | libc::EOPNOTSUPP) if flags != 0 => {
                         return Err(FillError::WouldWait);
                     }
@@ -150,6 +155,12 @@ pub(crate) fn read_three(
     let places = [Place::of(first), Place::of(second), Place::of(third)];
     // SAFETY: all slices are borrowed mutably for the whole call, so they are apart.
     unsafe { fill(file, offset, places, wait) }
+}
+
+/// Whether the file is one of tmpfs: no others of a size can be sealed (fcntl(2)). That is asked of the kernel
+/// alone, where statfs(2) would ask the server of a network file system.
+fn is_in_memory(file: &File) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok()
 }
 
 /// Takes what was read off the front.
@@ -193,5 +204,20 @@ mod tests {
         }
         read(&file, 0, &mut buffer, Wait::IfUntold).unwrap();
         assert_eq!(buffer, [7; 8192]);
+    }
+
+    #[test]
+    fn a_file_system_without_a_disk_is_never_waited_for() {
+        // A file of nobody's, which the kernel keeps where tmpfs keeps its own.
+        let memory = rustix::fs::memfd_create("volume", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let mut file = File::from(memory);
+        file.write_all(&[7; 8192]).unwrap();
+        assert!(is_in_memory(&file));
+        let mut buffer = [0; 8192];
+        read(&file, 0, &mut buffer, Wait::No).unwrap();
+        assert_eq!(buffer, [7; 8192]);
+        let end = read(&file, 1, &mut buffer, Wait::No);
+        assert!(matches!(end, Err(FillError::End)), "{end:?}");
+        assert!(!is_in_memory(&File::open("/proc/self/exe").unwrap()));
     }
 }
