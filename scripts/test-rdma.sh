@@ -54,8 +54,8 @@ main() {
         bench)
             LIBRARIES+=" perftest"
             why=$(impossible) && die "$why"
-            cargo build --quiet --package riptide
-            "$VM" --timeout 900 -- tests/rdma/bench.sh "$PWD/target/debug/riptide" "$PWD/.tools/weed/bin/weed"
+            cargo build --quiet --release --package riptide
+            "$VM" --timeout 900 -- tests/rdma/bench.sh "$PWD/target/release/riptide" "$PWD/.tools/weed/bin/weed"
             ;;
         *) die "no part $1: all (default), one_host, mounted, linked, rails, two_hosts, smoke or bench" ;;
     esac
