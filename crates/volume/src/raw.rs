@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_file_system_without_a_disk_is_never_waited_for() {
-        // A file of nobody's, which the kernel keeps where tmpfs keeps its own.
+        // Files in memory without a name (memfd_create(2)) are files of tmpfs, wherever that is mounted.
         let memory = rustix::fs::memfd_create("volume", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let mut file = File::from(memory);
         file.write_all(&[7; 8192]).unwrap();
