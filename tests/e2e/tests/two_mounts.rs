@@ -185,3 +185,28 @@ fn size(path: &Path) -> Option<u64> {
 fn links(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.nlink())
 }
+
+/// rename(2): if both are names of one file, nothing happens.
+#[test]
+fn a_rename_between_names_that_were_linked_elsewhere_changes_nothing() {
+    needs_fuse!();
+    let scene = Scene::start();
+    let (a, b) = (scene.mount_at("a", &[]), scene.mount_at("b", &[]));
+    for round in 0..10 {
+        let name = |which: &str| format!("/{which}{round}");
+        fs::write(a.path(&name("old")), b"bytes").unwrap();
+        until(|| fs::read(b.path(&name("old"))).is_ok_and(|bytes| bytes == b"bytes"));
+        fs::hard_link(a.path(&name("old")), a.path(&name("new"))).unwrap();
+        until(|| b.path(&name("new")).exists());
+        fs::rename(b.path(&name("old")), b.path(&name("new"))).unwrap();
+        for mount in [&a, &b] {
+            for which in ["old", "new"] {
+                let seen = fs::metadata(mount.path(&name(which))).unwrap();
+                assert_eq!(seen.nlink(), 2, "{which} {round}");
+            }
+        }
+        // One file to the kernel as well: what is written to one is read from the other.
+        fs::write(a.path(&name("new")), b"other").unwrap();
+        until(|| fs::read(b.path(&name("old"))).is_ok_and(|bytes| bytes == b"other"));
+    }
+}

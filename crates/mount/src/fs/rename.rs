@@ -97,6 +97,9 @@ impl Mount {
             true => Some(core.links.take(ctx).map_err(stopped)?),
             false => None,
         };
+        if self.are_one(ctx, target, from, to)? {
+            return Ok(());
+        }
         self.move_name(ctx, source, from, to, flags)?;
         if let Some(file) = source.and_then(|source| core.files.find(source))
             && let Some(path) = core.tree.read().path(file.node)
@@ -104,6 +107,33 @@ impl Mount {
             file.dirty.set_path(path);
         }
         Ok(())
+    }
+
+    /// Whether both are names of one file: rename(2) leaves both, then. The kernel sees to that itself, but where it knows
+    /// them by two nodes, as one of them became a link elsewhere.
+    fn are_one(
+        &self,
+        ctx: &Context<'_>,
+        target: Option<NodeId>,
+        from: (NodeId, &str),
+        to: (NodeId, &str),
+    ) -> Result<bool, Errno> {
+        let core = &self.core;
+        let may_be = {
+            let tree = core.tree.read();
+            let target = target.and_then(|target| tree.node(target));
+            target.is_some_and(|held| held.stale || held.content.entry.hard_link_id.is_some())
+        };
+        if !may_be {
+            return Ok(false);
+        }
+        let group = |(parent, name): (NodeId, &str)| {
+            let asked = core.ask(ctx, &self.question(parent)?.directory, name);
+            let found = asked.map_err(|error| core.remote.fail("rename", name, &error))?;
+            Ok(found.and_then(|(entry, _)| entry.hard_link_id.clone()))
+        };
+        let replaced = group(to)?;
+        Ok(replaced.is_some() && replaced == group(from)?)
     }
 
     /// The filer moves what is below name by name, and a move that breaks off is half made. So it is

@@ -159,6 +159,14 @@ impl Tree {
         // The entry of a hard link names its group only, so it is asked for.
         let trusted = !linked;
         let kept = trusted.then(|| Arc::clone(&entry));
+        if let (Some(node), Some(id)) = (node, &entry.hard_link_id) {
+            self.join_links(node, id);
+            if self.link_nodes.get(id) != Some(&node) {
+                // Another name of the file has a node already, which this one gets when it is asked for.
+                let name = Arc::clone(&at.name);
+                self.told.push(Invalidation::Name(parent, name));
+            }
+        }
         self.set_child(parent, &at.name, kept, node, event.ts_ns);
         if let Some(node) = node {
             if trusted {
@@ -328,6 +336,17 @@ impl Tree {
         match dir.children.get(name) {
             Some(child) => child.ours && event.ts_ns <= child.fence,
             None => dir.is_buried(name, event.ts_ns),
+        }
+    }
+
+    /// Somebody has given another name to the file of a node: names of it that are asked for from now on have the
+    /// same node. More than the id the event does not say.
+    fn join_links(&mut self, node: NodeId, id: &Bytes) {
+        if let Some(held) = self.nodes.get_mut(&node)
+            && held.content.entry.hard_link_id.is_none()
+        {
+            held.set_link(id.clone());
+            self.note_link(node);
         }
     }
 

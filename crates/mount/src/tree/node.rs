@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use fuse::NodeId;
 use ledger::{Account, Weight};
 use parking_lot::Mutex;
@@ -184,6 +185,15 @@ impl Node {
         let mut entry = Entry::clone(&self.content.entry);
         entry.nlink = entry.nlink.saturating_sub(1);
         self.update(Arc::new(entry));
+    }
+
+    /// It belongs to this hard link group now; nothing else has changed.
+    pub(crate) fn set_link(&mut self, id: Bytes) {
+        let mut entry = Entry::clone(&self.content.entry);
+        entry.hard_link_id = Some(id);
+        let mut content = Content::new(Arc::new(entry), self.content.version);
+        content.view = self.content.view.clone();
+        self.content = Arc::new(content);
     }
 
     /// Takes an entry that is our own work: what the kernel has of the bytes is what it wrote

@@ -351,6 +351,34 @@ fn directories_above_the_bound_are_not_kept() {
 }
 
 #[test]
+fn a_name_that_becomes_a_link_elsewhere_shares_its_node_with_the_new_one() {
+    let mut tree = tree();
+    let a = learn(&mut tree, ROOT, entry("a", 1), 10);
+    // Told by two events: the old name is a link now, and there is a new one.
+    tree.apply(put("/", &linked("a", b"group", 2), 11));
+    tree.apply(put("/", &linked("b", b"group", 2), 12));
+    let b = learn(&mut tree, ROOT, linked("b", b"group", 2), 12);
+    assert_eq!(a.node, b.node);
+    let _ = tree.take_told();
+    tree.apply(put("/", &linked("b", b"group", 2), 13));
+    assert!(tree.take_told().contains(&Invalidation::Data(a.node)));
+
+    // The new name was asked for before the event of the old one came.
+    let c = learn(&mut tree, ROOT, entry("c", 1), 20);
+    let d = learn(&mut tree, ROOT, linked("d", b"other", 2), 22);
+    assert_ne!(c.node, d.node);
+    let _ = tree.take_told();
+    tree.apply(put("/", &linked("c", b"other", 2), 21));
+    let told = tree.take_told();
+    assert!(
+        told.contains(&Invalidation::Name(ROOT, "c".into())),
+        "{told:?}"
+    );
+    let c = learn(&mut tree, ROOT, linked("c", b"other", 2), 22);
+    assert_eq!(c.node, d.node);
+}
+
+#[test]
 fn hard_links_share_a_node_and_change_together() {
     let mut tree = tree();
     let a = learn(&mut tree, ROOT, linked("a", b"group", 2), 10);
