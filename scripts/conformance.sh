@@ -5,7 +5,7 @@
 #   - random operations on files (tests/e2e/tests/exercise.rs): STEPS of them (default 100,000)
 #     with each of SEEDS seeds (default 10, from FIRST on) in each of five ways
 #   - random sequences of operations on names and files, against a local file system: CASES of
-#     them (default 1,000)
+#     them (default 1,000); how many of these a stock `weed mount` does otherwise is printed
 #   - programs that people run (tests/e2e/tests/applications), with large jobs
 #   - servers that restart, clean up or are full under programs that write
 #   - fsx, another program that does such things: OPS operations (default 10,000) with three
@@ -31,7 +31,9 @@ exercise() {
         RIPTIDE_EXERCISE_FIRST=${FIRST:-1} e2e exercise:: --test-threads=2
 }
 
-reference() { RIPTIDE_REFERENCE_CASES=${CASES:-1000} e2e reference:: --test-threads=2; }
+reference() {
+    RIPTIDE_REFERENCE_CASES=${CASES:-1000} e2e reference:: --include-ignored --test-threads=2
+}
 
 applications() {
     scripts/setup.sh --applications
