@@ -37,7 +37,7 @@ pub(super) struct Hub {
     pub(super) flushed_ns: i64,
     /// What events are left out; see [`quiet`](crate::quiet).
     pub(super) filter: i32,
-    /// The next session tells of nothing that was left out before it.
+    /// The next session that comes to be live tells of nothing that was left out before it.
     pub(super) turned: bool,
     recent: Recent,
     /// Whether the receiver was told that changes are noticed.

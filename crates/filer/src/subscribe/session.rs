@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
             // The backlog will be skipped.
             connection.forget_live();
         }
-        let turned = std::mem::take(&mut hub.turned);
+        let turned = hub.turned;
         if turned {
             // What was left out so far would come after what was told.
             connection.forget_live();
@@ -302,6 +302,7 @@ impl<'a> Session<'a> {
         self.reached = true;
         let (index, signature) = (self.connection.index, self.signature);
         self.hub.resumed(index, signature, continuous).await;
+        self.hub.turned = false;
     }
 
     fn end(self, stop: Stop) -> End {
