@@ -53,14 +53,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Flow control windows. HTTP/2 starts with 64 KiB, which would stop a listing
 /// of a large directory (some 200 bytes an entry, far more with chunks) every
 /// few hundred entries for a round trip.
-pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
-pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Dials one filer.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     endpoint: Endpoint,
-    origin: Uri,
     host: Arc<str>,
     port: u16,
     tls: Option<TlsConnector>,
@@ -79,7 +78,7 @@ impl Dialer {
             None => Uri::from_static("http://filer"),
         };
         let endpoint = Endpoint::from_static("http://filer")
-            .origin(origin.clone())
+            .origin(origin)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_INTERVAL)
@@ -87,17 +86,11 @@ impl Dialer {
             .keep_alive_while_idle(false);
         Self {
             endpoint,
-            origin,
             host,
             port,
             tls: tls.map(|config| TlsConnector::from(Arc::clone(config))),
             dialled: Arc::new(AtomicU64::new(0)),
         }
-    }
-
-    /// What requests name as scheme and authority.
-    pub(crate) fn origin(&self) -> Uri {
-        self.origin.clone()
     }
 
     /// A channel that connects when it is first used, and again when its
@@ -116,7 +109,7 @@ impl Dialer {
         )
     }
 
-    pub(crate) async fn dial(&self) -> io::Result<TokioIo<Box<dyn Wire>>> {
+    async fn dial(&self) -> io::Result<TokioIo<Box<dyn Wire>>> {
         let dialling = async {
             let stream = TcpStream::connect((&*self.host, self.port)).await?;
             configure(&stream)?;
@@ -151,7 +144,7 @@ impl Dialer {
 }
 
 /// A connection, encrypted or not.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{Filer, Transport};
+use crate::{Filer, RawClient};
 
 /// Lanes at most: each is a connection of the filer's. Who finds none is no worse off than without.
 const LANES_MAX: usize = 8;
@@ -47,7 +47,7 @@ struct State {
 struct Lane {
     /// Taken out when this is dropped.
     runtime: Option<Runtime>,
-    transport: Transport,
+    client: RawClient,
     peer: usize,
     since: Instant,
 }
@@ -60,7 +60,7 @@ struct Taken<'a> {
 
 /// What the calls of a [`Filer`] that has a lane go by.
 pub(crate) struct Way {
-    transport: Transport,
+    client: RawClient,
     peer: usize,
     state: Mutex<Stands>,
 }
@@ -92,7 +92,7 @@ impl Lanes {
         };
         let Some(Lane {
             runtime: Some(runtime),
-            transport,
+            client,
             peer,
             ..
         }) = &taken.lane
@@ -100,7 +100,7 @@ impl Lanes {
             return self.shared.block_on(work(&self.filer));
         };
         let way = Arc::new(Way {
-            transport: transport.clone(),
+            client: client.clone(),
             peer: *peer,
             state: Mutex::new(Stands::Clear),
         });
@@ -162,10 +162,14 @@ impl Lanes {
     /// A new lane; it connects when it is used.
     fn open(&self, peer: usize) -> io::Result<Lane> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let transport = self.filer.peer(peer).line();
+        let client = {
+            // What the connection does in the background belongs to this runtime.
+            let _inside = runtime.enter();
+            self.filer.peer(peer).private_client()
+        };
         Ok(Lane {
             runtime: Some(runtime),
-            transport,
+            client,
             peer,
             since: Instant::now(),
         })
@@ -229,14 +233,14 @@ impl Drop for Lane {
 }
 
 impl Way {
-    /// The way to the filer with this index, if it leads there and is clear.
-    pub(crate) fn begins(&self, peer: usize) -> Option<Transport> {
+    /// The client for the filer with this index, if the way leads there and is clear.
+    pub(crate) fn begins(&self, peer: usize) -> Option<RawClient> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.peer != peer || *state != Stands::Clear {
             return None;
         }
         *state = Stands::Asking;
-        Some(self.transport.clone())
+        Some(self.client.clone())
     }
 
     /// The question has been answered.

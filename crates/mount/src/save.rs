@@ -171,13 +171,11 @@ impl Core {
             amend(&mut next)?;
             let condition = self.compare.condition(&base);
             let update = async |filer: &Filer| {
-                let updated =
-                    filer.update(&directory, &next, condition, self.signature, self.echo());
+                let updated = filer.update(&directory, &next, condition, self.signature);
                 updated.await
             };
             match self.remote.ask(ctx, update) {
                 Ok(Updated::Done(stored)) => {
-                    self.changed.note(&directory, &name);
                     self.compare.kept(condition);
                     return self.took(node, file, &directory, (*stored, seq), moved);
                 }

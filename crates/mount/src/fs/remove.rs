@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use context::Context;
-use filer::{Deleted, Echo, Filer};
+use filer::{Deleted, Filer};
 use fuse::{Errno, NodeId, Request};
 use seaweed::pb;
 
@@ -158,9 +158,7 @@ impl Mount {
             ..pb::Entry::default()
         };
         let discard = async |filer: &Filer| {
-            filer
-                .create(DISCARD, &entry, core.signature, Echo::Wanted)
-                .await?;
+            filer.create(DISCARD, &entry, core.signature).await?;
             filer.delete(DISCARD, &name, true, core.signature).await
         };
         if let Err(error) = core.remote.ask(ctx, discard) {

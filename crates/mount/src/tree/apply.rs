@@ -90,7 +90,7 @@ impl Tree {
                 }
             }
         }
-        self.bound_uncertain();
+        self.uncertain.clear();
         self.link_names.clear();
     }
 
