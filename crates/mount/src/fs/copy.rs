@@ -2,7 +2,7 @@
 //!
 //! A needle belongs to one entry: who deletes the entry deletes the needle, whoever else may name it. So two
 //! files cannot share chunks, and a copy has bytes of its own. What is saved is the way through the kernel and
-//! the program: the bytes go from the reader's memory into the writer's, in this process. docs/adr/0006 says why
+//! the program: the bytes go from the reader's memory into the writer's, in this process. docs/adr/0005 says why
 //! the filer is not asked to copy.
 
 use context::Context;
