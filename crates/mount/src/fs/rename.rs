@@ -97,7 +97,8 @@ impl Mount {
             true => Some(core.links.take(ctx).map_err(stopped)?),
             false => None,
         };
-        if self.are_one(ctx, target, from, to)? {
+        // A name that is there is in the way of a rename that replaces none, whatever it names.
+        if flags & NOREPLACE == 0 && self.are_one(ctx, target, from, to)? {
             return Ok(());
         }
         self.move_name(ctx, source, from, to, flags)?;

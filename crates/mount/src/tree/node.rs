@@ -187,10 +187,11 @@ impl Node {
         self.update(Arc::new(entry));
     }
 
-    /// It belongs to this hard link group now; nothing else has changed.
+    /// It belongs to this hard link group now, so that there is a second name at least.
     pub(crate) fn set_link(&mut self, id: Bytes) {
         let mut entry = Entry::clone(&self.content.entry);
         entry.hard_link_id = Some(id);
+        entry.nlink = entry.nlink.max(2);
         let mut content = Content::new(Arc::new(entry), self.content.version);
         content.view = self.content.view.clone();
         self.content = Arc::new(content);

@@ -356,6 +356,7 @@ fn a_name_that_becomes_a_link_elsewhere_shares_its_node_with_the_new_one() {
     let a = learn(&mut tree, ROOT, entry("a", 1), 10);
     // Told by two events: the old name is a link now, and there is a new one.
     tree.apply(put("/", &linked("a", b"group", 2), 11));
+    assert_eq!(tree.content(a.node).unwrap().entry.nlink, 2);
     tree.apply(put("/", &linked("b", b"group", 2), 12));
     let b = learn(&mut tree, ROOT, linked("b", b"group", 2), 12);
     assert_eq!(a.node, b.node);
