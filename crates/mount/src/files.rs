@@ -51,6 +51,9 @@ pub(crate) struct File {
     seen: Mutex<Option<Seen>>,
 }
 
+/// An entry as the filer has it, with all its fields, and the version the tree has of it.
+pub(crate) type Base = (Arc<pb::Entry>, Arc<Entry>);
+
 #[derive(Debug, Default)]
 struct State {
     /// When it was written last, unless its entry says so.
@@ -65,8 +68,7 @@ struct State {
     appending: Option<u64>,
     /// Some change since then was none.
     rewritten: bool,
-    /// The entry as the filer has it, with all its fields, and the version the tree has of it.
-    base: Option<(Arc<pb::Entry>, Arc<Entry>)>,
+    base: Option<Base>,
     /// Chunks that no entry names any more, to be deleted when the last handle is closed.
     orphans: Vec<pb::FileChunk>,
 }
@@ -291,8 +293,8 @@ impl File {
     }
 
     /// Remembers the filer's entry.
-    pub(crate) fn set_base(&self, raw: Arc<pb::Entry>, parsed: Arc<Entry>) {
-        self.state.lock().base = Some((raw, parsed));
+    pub(crate) fn set_base(&self, base: Base) {
+        self.state.lock().base = Some(base);
     }
 
     /// Forgets it: the filer may have another.

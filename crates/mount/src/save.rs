@@ -218,7 +218,7 @@ impl Core {
         let parsed = Arc::new(parsed.ok_or(Errno::EIO)?);
         self.change(|tree| tree.stored(node, Arc::clone(&parsed), fence, seq));
         if let Some(file) = file {
-            file.set_base(raw, parsed);
+            file.set_base((raw, parsed));
         }
         if moved {
             self.invalidator

@@ -284,15 +284,19 @@ impl Core {
     }
 
     /// A node as LOOKUP and READDIRPLUS answer it.
-    pub(crate) fn reply(&self, known: &Known) -> Reply {
-        let attr = self.attr_in(&self.tree.read(), known.node, &known.content);
-        let keep_attr = known.fresh && !self.counts_links(&known.content.entry);
-        Reply {
+    pub(crate) fn reply(&self, known: Known) -> Result<Reply, Errno> {
+        let tree = self.tree.read();
+        // What it holds now, not when it was found: a save since then has moved into the entry what the open
+        // file no longer adds.
+        let content = tree.content(known.node).ok_or(Errno::ESTALE)?;
+        let attr = self.attr_in(&tree, known.node, content);
+        let keep_attr = known.fresh && !self.counts_links(&content.entry);
+        Ok(Reply {
             node: known.node,
             entry_ttl: self.ttl(known.fresh),
             attr_ttl: self.ttl(keep_attr),
             attr,
-        }
+        })
     }
 
     /// How long the kernel may keep what it is told.

@@ -56,10 +56,9 @@ pub(crate) enum Invalidation {
 }
 
 /// A node as it is handed out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
     pub(crate) node: NodeId,
-    pub(crate) content: Arc<Content>,
     /// Whether the kernel may keep it.
     pub(crate) fresh: bool,
 }
@@ -205,7 +204,6 @@ impl Tree {
                         node.count_lookup();
                         return Found::Known(Known {
                             node: *id,
-                            content: Arc::clone(&node.content),
                             fresh: true,
                         });
                     }
@@ -659,11 +657,7 @@ impl Tree {
         // `put` has just made sure that the node exists.
         let held = &self.nodes[&node];
         held.count_lookup();
-        Known {
-            node,
-            content: Arc::clone(&held.content),
-            fresh,
-        }
+        Known { node, fresh }
     }
 
     /// A name is gone from its directory: its node loses it.

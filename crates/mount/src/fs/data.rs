@@ -355,8 +355,9 @@ impl Mount {
         file: &File,
         range: Range<u64>,
     ) -> Result<Vec<Range<u64>>, Errno> {
-        let content = self.content(file.node)?;
+        // In this order: a save in between would make a hole of what it has just put into the entry.
         let unsaved = file.is_changed() && !file.dirty.is_clean();
+        let content = self.content(file.node)?;
         if unsaved || !content.entry.content.is_empty() {
             return Ok(vec![range]);
         }

@@ -109,7 +109,7 @@ impl Mount {
         let known = core.change(|tree| tree.linked(parent, name, &question, entry, fence));
         core.touch_dir(parent);
         let known = known.ok_or(Errno::ESTALE)?;
-        Ok(core.reply(&known))
+        core.reply(known)
     }
 
     /// The new name, if the filer made it although it was not heard to say so.

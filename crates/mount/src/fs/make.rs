@@ -14,6 +14,7 @@ use fuse::{Entry as Reply, Errno, NodeId, Opened, Request};
 use seaweed::{Entry, Kind, pb};
 
 use crate::entry::Birth;
+use crate::files::Base;
 use crate::tree::{Known, Question};
 
 use super::{Mount, new_name};
@@ -46,7 +47,7 @@ impl Mount {
         };
         let birth = birth(req, kind, mode, rdev, "");
         let (known, _) = self.make(req, parent, new_name(name)?, birth)?;
-        Ok(self.core.reply(&known))
+        self.core.reply(known)
     }
 
     pub(super) fn make_directory(
@@ -58,7 +59,7 @@ impl Mount {
     ) -> Result<Reply, Errno> {
         let birth = birth(req, Kind::Directory, mode, 0, "");
         let (known, _) = self.make(req, parent, new_name(name)?, birth)?;
-        Ok(self.core.reply(&known))
+        self.core.reply(known)
     }
 
     pub(super) fn make_symlink(
@@ -72,7 +73,7 @@ impl Mount {
         let target = target.to_str().ok_or(Errno::EILSEQ)?;
         let birth = birth(req, Kind::Symlink, 0o777, 0, target);
         let (known, _) = self.make(req, parent, new_name(name)?, birth)?;
-        Ok(self.core.reply(&known))
+        self.core.reply(known)
     }
 
     pub(super) fn create_file(
@@ -89,15 +90,15 @@ impl Mount {
         let birth = birth(req, Kind::Regular, mode, 0, "");
         for _ in 0..ATTEMPTS_MAX {
             match self.make(req, parent, name, birth) {
-                Ok((known, raw)) => {
+                Ok((known, base)) => {
                     if Self::writes(flags)
                         && let Err(errno) = self.core.claim(req, known.node)
                     {
                         self.core.tree.write().forget(known.node, 1);
                         return Err(errno);
                     }
-                    let opened = self.open_made(&known, raw, flags);
-                    return Ok((self.core.reply(&known), opened));
+                    let opened = self.open_made(known.node, base, flags);
+                    return Ok((self.core.reply(known)?, opened));
                 }
                 Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
                 Err(errno) => return Err(errno),
@@ -113,7 +114,7 @@ impl Mount {
                 self.open_file(req, known.node, flags)
             };
             return match open() {
-                Ok(opened) => Ok((self.core.reply(&known), opened)),
+                Ok(opened) => Ok((self.core.reply(known)?, opened)),
                 Err(errno) => {
                     self.core.tree.write().forget(known.node, 1);
                     Err(errno)
@@ -123,14 +124,14 @@ impl Mount {
         Err(Errno::EAGAIN)
     }
 
-    /// Makes a name; one lookup is counted. Also gives the entry as the filer has it.
+    /// Makes a name; one lookup is counted. Also gives its entry.
     fn make(
         &self,
         req: Request<'_>,
         parent: NodeId,
         name: &str,
         mut birth: Birth<'_>,
-    ) -> Result<(Known, pb::Entry), Errno> {
+    ) -> Result<(Known, Base), Errno> {
         let core = &self.core;
         let ctx = core.context(req);
         self.core.may_change_dir(&ctx, req, parent)?;
@@ -162,9 +163,10 @@ impl Mount {
         let entry = birth.entry(&question.directory, name, SystemTime::now(), &core.config);
         let made = self.create_at(&ctx, parent, &question, entry);
         let Made { raw, entry, fence } = made.map_err(|unmade| unmade.errno)?;
+        let base = (Arc::new(raw), Arc::clone(&entry));
         let known = core.change(|tree| tree.made(parent, name, &question, entry, fence));
         core.touch_dir(parent);
-        known.map(|known| (known, raw)).ok_or(Errno::ESTALE)
+        known.map(|known| (known, base)).ok_or(Errno::ESTALE)
     }
 
     /// Has the filer make the entry.

@@ -23,7 +23,7 @@ impl Mount {
         name: &str,
     ) -> Result<Lookup, Errno> {
         match self.core.lookup(ctx, parent, name)? {
-            Ok(known) => Ok(Lookup::Found(self.core.reply(&known))),
+            Ok(known) => Ok(Lookup::Found(self.core.reply(known)?)),
             Err(Negative { keep }) => Ok(Lookup::Negative(self.core.ttl(keep))),
         }
     }
@@ -101,7 +101,7 @@ impl Mount {
                         let adopted = self.core.change(|tree| {
                             tree.adopt_listed(node, &listed, listing.asked.as_ref())
                         });
-                        adopted.map(|known| self.core.reply(&known))
+                        self.core.reply(adopted?).ok()
                     })
                 } else {
                     reply.add(&entry)

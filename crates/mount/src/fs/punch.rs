@@ -66,10 +66,12 @@ impl Mount {
         file: &File,
         range: &Range<u64>,
     ) -> Result<Option<Plan>, Errno> {
+        // Before the entry is looked at: a save in between would give it chunks that are not seen here.
+        let clean = file.dirty.is_clean();
         let content = self.content(file.node)?;
         // A file without a name has no entry that could be changed.
         let named = self.core.tree.read().locate(file.node).is_some();
-        if !named || !file.dirty.is_clean() || !content.entry.content.is_empty() {
+        if !named || !clean || !content.entry.content.is_empty() {
             return Ok(None);
         }
         let (inside, others): (Vec<&Chunk>, Vec<&Chunk>) = content

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use context::Context;
 use filer::Filer;
 use fuse::{Errno, NodeId, Opened, Request, Write};
-use seaweed::{Kind, pb};
+use seaweed::Kind;
 use writer::WriteError;
 
-use crate::files::File;
+use crate::files::{Base, File};
 use crate::remote::RemoteError;
 use crate::save::stopped;
-use crate::tree::{Content, Invalidation, Known};
+use crate::tree::{Content, Invalidation};
 
 use super::Mount;
 use super::data::How;
@@ -32,19 +32,19 @@ const ZERO_RANGE: u32 = 16;
 
 impl Mount {
     /// A handle of a file that was just made.
-    pub(super) fn open_made(&self, known: &Known, raw: pb::Entry, flags: u32) -> Opened {
+    pub(super) fn open_made(&self, node: NodeId, base: Base, flags: u32) -> Opened {
         {
             let tree = self.core.tree.read();
-            if let Some(held) = tree.node(known.node) {
+            if let Some(held) = tree.node(node) {
                 // The kernel has no pages of it, so it has the right ones.
                 held.keep_cache();
                 held.open();
             }
         }
-        let file = self.acquire(known.node);
+        let file = self.acquire(node);
         // The first save need not ask for what was just made.
-        file.set_base(Arc::new(raw), Arc::clone(&known.content.entry));
-        self.opened(known.node, file, flags, true, How::Cached(None))
+        file.set_base(base);
+        self.opened(node, file, flags, true, How::Cached(None))
     }
 
     /// The file's shared state, one handle more.

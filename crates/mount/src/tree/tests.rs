@@ -270,7 +270,8 @@ fn a_listing_makes_missing_names_known_to_be_missing() {
     assert!(matches!(tree.find(ROOT, "gone"), Found::Absent));
     assert_eq!(tree.node(gone).unwrap().place, Place::Gone);
     assert!(matches!(tree.find(ROOT, "a"), Found::Unnamed));
-    assert_eq!(tree.adopt(ROOT, "a").unwrap().content.entry.size, 1);
+    let node = tree.adopt(ROOT, "a").unwrap().node;
+    assert_eq!(size_of(&tree, node), 1);
     let names: Vec<String> = names(&tree.listing(ROOT).unwrap());
     assert_eq!(names, ["a", "b"]);
 }
