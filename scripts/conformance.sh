@@ -8,8 +8,8 @@
 #     them (default 1,000); how many of these a stock `weed mount` does otherwise is printed
 #   - programs that people run (tests/e2e/tests/applications), with large jobs
 #   - servers that restart, clean up or are full under programs that write
-#   - fsx, another program that does such things: OPS operations (default 10,000) with three
-#     seeds in three modes
+#   - fsx, another program that does such things: OPS operations (default 100,000) with ten
+#     seeds in each of five ways
 # usage: scripts/conformance.sh [PART]...   all parts when none is named; they are:
 #        pjdfstest exercise reference applications faults fsx
 set -euo pipefail

@@ -13,26 +13,45 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
+use prost::Message;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tonic::{Response, Status, Streaming};
 
-use crate::RawClient;
+use crate::peer::by;
+use crate::{RawClient, Transport};
 
-/// The client to ask and how long to wait for each answer.
+/// Whom to ask and how long to wait for each answer.
 pub(crate) struct Attempt {
-    client: RawClient,
+    transport: Transport,
     patience: Duration,
 }
 
 impl Attempt {
-    pub(crate) fn new(client: RawClient, patience: Duration) -> Self {
-        Self { client, patience }
+    pub(crate) fn new(transport: Transport, patience: Duration) -> Self {
+        Self {
+            transport,
+            patience,
+        }
     }
 
-    /// The client; a clone, because each method of it needs it mutable.
+    /// A client.
     pub(crate) fn client(&self) -> RawClient {
-        self.client.clone()
+        by(self.transport.clone())
+    }
+
+    /// Asks what is asked all the time; as [`unary`](Self::unary) otherwise.
+    pub(crate) async fn exchange<Q, A>(&self, path: &'static str, question: Q) -> Result<A, Status>
+    where
+        Q: Message + Clone + 'static,
+        A: Message + Default + 'static,
+    {
+        let (transport, patience) = (self.transport.clone(), self.patience);
+        let asked = async move {
+            let asked = transport.exchange(path, &question);
+            within(patience, asked).await
+        };
+        tokio::spawn(asked).await.unwrap_or_else(ended)
     }
 
     /// Asks, and waits for an answer; when the wait is given up, the question is not.
@@ -42,6 +61,8 @@ impl Attempt {
         F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
     {
         let (asked, patience) = (ask(self.client()), self.patience);
+        // Thousands of bytes, which would be moved with the task.
+        let asked = Box::pin(asked);
         let asked = async move { within(patience, asked).await.map(Response::into_inner) };
         tokio::spawn(asked).await.unwrap_or_else(ended)
     }

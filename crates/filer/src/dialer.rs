@@ -53,13 +53,14 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Flow control windows. HTTP/2 starts with 64 KiB, which would stop a listing
 /// of a large directory (some 200 bytes an entry, far more with chunks) every
 /// few hundred entries for a round trip.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Dials one filer.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     endpoint: Endpoint,
+    origin: Uri,
     host: Arc<str>,
     port: u16,
     tls: Option<TlsConnector>,
@@ -78,7 +79,7 @@ impl Dialer {
             None => Uri::from_static("http://filer"),
         };
         let endpoint = Endpoint::from_static("http://filer")
-            .origin(origin)
+            .origin(origin.clone())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_INTERVAL)
@@ -86,11 +87,17 @@ impl Dialer {
             .keep_alive_while_idle(false);
         Self {
             endpoint,
+            origin,
             host,
             port,
             tls: tls.map(|config| TlsConnector::from(Arc::clone(config))),
             dialled: Arc::new(AtomicU64::new(0)),
         }
+    }
+
+    /// What requests name as scheme and authority.
+    pub(crate) fn origin(&self) -> Uri {
+        self.origin.clone()
     }
 
     /// A channel that connects when it is first used, and again when its
@@ -109,7 +116,7 @@ impl Dialer {
         )
     }
 
-    async fn dial(&self) -> io::Result<TokioIo<Box<dyn Wire>>> {
+    pub(crate) async fn dial(&self) -> io::Result<TokioIo<Box<dyn Wire>>> {
         let dialling = async {
             let stream = TcpStream::connect((&*self.host, self.port)).await?;
             configure(&stream)?;
@@ -144,7 +151,7 @@ impl Dialer {
 }
 
 /// A connection, encrypted or not.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 

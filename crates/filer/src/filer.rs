@@ -31,6 +31,7 @@ use crate::configuration::Configuration;
 use crate::error::{FilerError, describe, is_not_found, is_transport};
 use crate::lanes::Way;
 use crate::peer::{CONFIGURATION, Peer, PeerStats};
+use crate::quiet::Quiet;
 
 /// Time for one answer while another filer could give it instead.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_secs(2);
@@ -69,6 +70,7 @@ struct Inner {
     current: watch::Sender<usize>,
     configuration: ArcSwap<Configuration>,
     fail_overs: AtomicU64,
+    quiet: Quiet,
     /// Runs what nobody waits for.
     background: Handle,
 }
@@ -96,6 +98,7 @@ impl Filer {
         let tls = config.tls.as_ref().map(crate::tls::load).transpose()?;
         let peers = config.addresses.iter();
         let peers: Box<[Peer]> = peers.map(|a| Peer::new(a.clone(), tls.as_ref())).collect();
+        let quiet = Quiet::new(config.addresses.len());
         let unknown = Configuration::unknown(config.addresses[0].clone());
         let filer = Self {
             inner: Arc::new(Inner {
@@ -104,6 +107,7 @@ impl Filer {
                 current: watch::Sender::new(0),
                 configuration: ArcSwap::from_pointee(unknown),
                 fail_overs: AtomicU64::new(0),
+                quiet,
                 background: Handle::current(),
             }),
             way: None,
@@ -196,9 +200,9 @@ impl Filer {
         A: Future<Output = Result<T, Status>>,
     {
         if let Some(way) = &self.way
-            && let Some(client) = way.begins(index)
+            && let Some(transport) = way.begins(index)
         {
-            match ask(Attempt::new(client, self.patience())).await {
+            match ask(Attempt::new(transport, self.patience())).await {
                 Err(status) if is_transport(&status) => {
                     way.breaks();
                     if status.code() == tonic::Code::DeadlineExceeded {
@@ -212,7 +216,7 @@ impl Filer {
                 }
             }
         }
-        ask(Attempt::new(self.peer(index).client(), self.patience())).await
+        ask(Attempt::new(self.peer(index).transport(), self.patience())).await
     }
 
     /// The same filers, asked by `way` as long as that works.
@@ -274,6 +278,11 @@ impl Filer {
         &self.inner.peers[index]
     }
 
+    /// Whether we are told what we do ourselves.
+    pub(crate) fn quiet(&self) -> &Quiet {
+        &self.inner.quiet
+    }
+
     /// How long one attempt may take.
     pub(crate) fn patience(&self) -> Duration {
         if self.inner.peers.len() > 1 {
@@ -325,7 +334,7 @@ impl Filer {
     }
 
     async fn configuration_of(&self, index: usize) -> Result<(), Status> {
-        let attempt = Attempt::new(self.peer(index).client(), self.patience());
+        let attempt = Attempt::new(self.peer(index).transport(), self.patience());
         let answer = attempt
             .unary(|mut client| async move { client.get_filer_configuration(CONFIGURATION).await })
             .await?;

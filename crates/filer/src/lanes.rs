@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{Filer, RawClient};
+use crate::{Filer, Transport};
 
 /// Lanes at most: each is a connection of the filer's. Who finds none is no worse off than without.
 const LANES_MAX: usize = 8;
@@ -47,7 +47,7 @@ struct State {
 struct Lane {
     /// Taken out when this is dropped.
     runtime: Option<Runtime>,
-    client: RawClient,
+    transport: Transport,
     peer: usize,
     since: Instant,
 }
@@ -60,7 +60,7 @@ struct Taken<'a> {
 
 /// What the calls of a [`Filer`] that has a lane go by.
 pub(crate) struct Way {
-    client: RawClient,
+    transport: Transport,
     peer: usize,
     state: Mutex<Stands>,
 }
@@ -92,7 +92,7 @@ impl Lanes {
         };
         let Some(Lane {
             runtime: Some(runtime),
-            client,
+            transport,
             peer,
             ..
         }) = &taken.lane
@@ -100,7 +100,7 @@ impl Lanes {
             return self.shared.block_on(work(&self.filer));
         };
         let way = Arc::new(Way {
-            client: client.clone(),
+            transport: transport.clone(),
             peer: *peer,
             state: Mutex::new(Stands::Clear),
         });
@@ -162,14 +162,10 @@ impl Lanes {
     /// A new lane; it connects when it is used.
     fn open(&self, peer: usize) -> io::Result<Lane> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let client = {
-            // What the connection does in the background belongs to this runtime.
-            let _inside = runtime.enter();
-            self.filer.peer(peer).private_client()
-        };
+        let transport = self.filer.peer(peer).line();
         Ok(Lane {
             runtime: Some(runtime),
-            client,
+            transport,
             peer,
             since: Instant::now(),
         })
@@ -233,14 +229,14 @@ impl Drop for Lane {
 }
 
 impl Way {
-    /// The client for the filer with this index, if the way leads there and is clear.
-    pub(crate) fn begins(&self, peer: usize) -> Option<RawClient> {
+    /// The way to the filer with this index, if it leads there and is clear.
+    pub(crate) fn begins(&self, peer: usize) -> Option<Transport> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.peer != peer || *state != Stands::Clear {
             return None;
         }
         *state = Stands::Asking;
-        Some(self.client.clone())
+        Some(self.transport.clone())
     }
 
     /// The question has been answered.

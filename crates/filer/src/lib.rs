@@ -21,8 +21,10 @@ mod dialer;
 mod error;
 mod filer;
 mod lanes;
+mod line;
 mod mutations;
 mod peer;
+mod quiet;
 mod random;
 mod subscribe;
 mod tls;
@@ -33,14 +35,16 @@ pub use configuration::Configuration;
 pub use error::FilerError;
 pub use filer::{Filer, FilerConfig, FilerStats};
 pub use lanes::Lanes;
+pub use line::{Line, Transport};
 pub use mutations::{Condition, Created, Deleted, Renamed, Updated, same_entry};
 pub use peer::PeerStats;
+pub use quiet::Echo;
 pub use subscribe::{Event, Notice, Notices, Subscription};
 pub use tls::TlsError;
 pub use volumes::{LocateError, Location, VolumeMap};
 
 /// The generated client, on a connection of ours.
-pub type RawClient = generated::seaweed_filer_client::SeaweedFilerClient<tonic::transport::Channel>;
+pub type RawClient = generated::seaweed_filer_client::SeaweedFilerClient<Transport>;
 
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 mod generated {

@@ -16,7 +16,11 @@ use tonic::Status;
 use crate::attempt::Attempt;
 use crate::calls::Stamped;
 use crate::error::FilerError;
+use crate::quiet::Echo;
 use crate::{Filer, RawClient};
+
+const CREATE: &str = "/filer_pb.SeaweedFiler/CreateEntry";
+const UPDATE: &str = "/filer_pb.SeaweedFiler/UpdateEntry";
 
 /// Under which condition a change is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,24 +97,33 @@ impl Filer {
         directory: &str,
         entry: &pb::Entry,
         signature: i32,
+        echo: Echo,
     ) -> Result<Created, FilerError> {
         const WHAT: &str = "CreateEntry";
+        let asking = self.quiet().asking(echo);
+        let sent = &asking;
         let answer = self
             .call(WHAT, |attempt: Attempt| async move {
+                sent.sent();
                 let request = pb::CreateEntryRequest {
                     directory: directory.to_owned(),
                     entry: Some(entry.clone()),
                     o_excl: true,
-                    signatures: vec![signature],
+                    signatures: self.quiet().signatures(signature, echo),
                     // The caller knows the parent. The filer would make one that was removed.
                     skip_check_parent_directory: true,
                     condition: None,
                 };
                 attempt
-                    .unary(|mut client| async move { client.create_entry(request).await })
+                    .exchange::<_, pb::CreateEntryResponse>(CREATE, request)
                     .await
             })
-            .await?;
+            .await;
+        asking.answered(match &answer {
+            Ok(answer) => !answer.error.is_empty() || self.is_followed(answer.log_signature),
+            Err(error) => !error.is_transient(),
+        });
+        let answer = answer?;
         match answer.error_code() {
             Code::Ok if answer.error.is_empty() => Ok(Created::Done(Box::new(stored(
                 entry,
@@ -139,18 +152,22 @@ impl Filer {
         entry: &pb::Entry,
         condition: Condition<'_>,
         signature: i32,
+        echo: Echo,
     ) -> Result<Updated, FilerError> {
         const WHAT: &str = "UpdateEntry";
         let condition = &condition.to_pb();
+        let asking = self.quiet().asking(echo);
+        let sent = &asking;
         let ask = |attempt: Attempt| async move {
+            sent.sent();
             let request = pb::UpdateEntryRequest {
                 directory: directory.to_owned(),
                 entry: Some(entry.clone()),
-                signatures: vec![signature],
+                signatures: self.quiet().signatures(signature, echo),
                 condition: condition.clone(),
             };
             match attempt
-                .unary(|mut client| async move { client.update_entry(request).await })
+                .exchange::<_, pb::UpdateEntryResponse>(UPDATE, request)
                 .await
             {
                 Ok(answer) => Ok(Some(Updated::Done(Box::new(stored(
@@ -166,11 +183,21 @@ impl Filer {
                 Err(status) => Err(status),
             }
         };
-        let answer = self.call(WHAT, ask).await?;
-        answer.ok_or_else(|| FilerError::NotFound {
+        let answer = self.call(WHAT, ask).await;
+        asking.answered(match &answer {
+            Ok(Some(Updated::Done(stored))) => self.is_followed(stored.log_signature),
+            Ok(Some(Updated::Conflict) | None) => true,
+            Err(error) => !error.is_transient(),
+        });
+        answer?.ok_or_else(|| FilerError::NotFound {
             directory: directory.trim_end_matches('/').to_owned(),
             name: entry.name.clone(),
         })
+    }
+
+    /// Whether it is this filer whose events are followed.
+    fn is_followed(&self, signature: i32) -> bool {
+        self.configuration().signature == signature
     }
 
     /// Removes a name: a file, or an empty directory. With `data`, the filer deletes the chunks

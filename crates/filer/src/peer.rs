@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use crate::RawClient;
 use crate::dialer::Dialer;
+use crate::line::{Line, Transport};
 
 /// Largest message accepted. Upstream allows 1 GiB, which one broken message
 /// could make us allocate. The largest sound ones: an entry with 10,000 chunks
@@ -44,12 +45,17 @@ impl Peer {
 
     /// A client on the shared connection.
     pub(crate) fn client(&self) -> RawClient {
-        client(Channel::clone(&self.channel.load()))
+        by(self.transport())
     }
 
-    /// A client on a connection that nobody shares.
-    pub(crate) fn private_client(&self) -> RawClient {
-        client(self.dialer.channel().0)
+    /// The shared connection.
+    pub(crate) fn transport(&self) -> Transport {
+        Transport::Channel(Channel::clone(&self.channel.load()))
+    }
+
+    /// A connection that nobody shares, for one caller.
+    pub(crate) fn line(&self) -> Transport {
+        Transport::Line(Line::new(&self.dialer))
     }
 
     /// A connection that nobody shares, with the count of how often it was
@@ -102,7 +108,12 @@ pub struct PeerStats {
 
 /// The generated client on `channel`.
 pub(crate) fn client(channel: Channel) -> RawClient {
-    RawClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
+    by(Transport::Channel(channel))
+}
+
+/// The generated client on `transport`.
+pub(crate) fn by(transport: Transport) -> RawClient {
+    RawClient::new(transport).max_decoding_message_size(MAX_MESSAGE)
 }
 
 /// The configuration request has no fields.

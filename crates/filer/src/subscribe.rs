@@ -26,6 +26,8 @@
 //! well, best effort: their changes are told at once (our filer may still be
 //! about to learn them), and again when the merged log has them.
 //!
+//! What we do ourselves is left out as long as all of it is answered ([`quiet`](crate::quiet)).
+//!
 //! The stream counts as **lost** when the connection breaks, when a probe on it
 //! is not answered within two seconds, when a feed makes no progress for longer
 //! than two heartbeats, or when another filer became current. It then reconnects

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use context::Context;
-use filer::{Condition, Filer, Stamped, Updated};
+use filer::{Condition, Echo, Filer, Stamped, Updated};
 use fuse::Errno;
 use seaweed::{Entry, pb};
 
@@ -171,7 +171,8 @@ impl Core {
             amend(&mut sent)?;
             let condition = self.compare.condition(&base);
             let update = async |filer: &Filer| {
-                let updated = filer.update(directory, &sent, condition, self.signature);
+                let updated =
+                    filer.update(directory, &sent, condition, self.signature, Echo::Wanted);
                 updated.await
             };
             if let Updated::Done(stored) = self.remote.ask(ctx, update).map_err(fail)? {

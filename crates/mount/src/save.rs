@@ -171,11 +171,13 @@ impl Core {
             amend(&mut next)?;
             let condition = self.compare.condition(&base);
             let update = async |filer: &Filer| {
-                let updated = filer.update(&directory, &next, condition, self.signature);
+                let updated =
+                    filer.update(&directory, &next, condition, self.signature, self.echo());
                 updated.await
             };
             match self.remote.ask(ctx, update) {
                 Ok(Updated::Done(stored)) => {
+                    self.changed.note(&directory, &name);
                     self.compare.kept(condition);
                     return self.took(node, file, &directory, (*stored, seq), moved);
                 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use context::Context;
-use filer::{Filer, Stamped};
+use filer::{Echo, Filer, Stamped};
 use fuse::{Attr, Entry as Reply, Errno, NodeId, Request};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use seaweed::{Entry, Kind, pb};
@@ -83,6 +83,14 @@ impl Core {
     /// The context of a request.
     pub(crate) fn context<'a>(&self, req: Request<'a>) -> Context<'a> {
         Context::new(self.config.retry + SLACK, req.interrupt)
+    }
+
+    /// Whether events of what is made and saved here have to come: only the tree could do without.
+    pub(crate) fn echo(&self) -> Echo {
+        match self.fast {
+            Some(_) => Echo::Wanted,
+            None => Echo::Spared,
+        }
     }
 
     /// Uses paths, while no directory is being renamed; with the context for what follows.

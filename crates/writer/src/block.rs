@@ -68,6 +68,14 @@ impl Block {
         }
     }
 
+    /// How long the one run is that it has in memory, if that is all.
+    pub(crate) fn only_run(&self) -> Option<usize> {
+        match &self.store {
+            Store::Memory(runs) if runs.len() == 1 => runs.values().next().map(|run| run.len()),
+            Store::Memory(_) | Store::Swap(..) => None,
+        }
+    }
+
     pub(crate) fn is_swapped(&self) -> bool {
         matches!(self.store, Store::Swap(..))
     }

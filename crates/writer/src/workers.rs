@@ -2,7 +2,8 @@
 //!
 //! As many as there is work for, at most `-concurrentWriters`; whoever has
 //! nothing to do for a while ends. The queue needs no bound of its own: what
-//! lies in it is counted as dirty memory.
+//! lies in it is counted as dirty memory. A thread that would only wait for its one
+//! upload does it itself, in the place of one of these: two wake-ups less.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,7 +30,14 @@ struct State {
     queue: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// Uploads that whoever waits for them does itself.
+    guests: usize,
     closed: bool,
+}
+
+/// The place of a thread that uploads by itself.
+pub(crate) struct Place<'a> {
+    workers: &'a Arc<Workers>,
 }
 
 impl Workers {
@@ -46,13 +54,18 @@ impl Workers {
     pub(crate) fn submit(self: &Arc<Self>, job: Job) {
         let mut state = self.state.lock();
         state.queue.push_back(job);
-        if state.queue.len() <= state.idle || state.threads >= self.max {
-            drop(state);
-            self.wake.notify_one();
-            return;
-        }
-        state.threads += 1;
+        let start = state.lacks_a_thread(self.max);
         drop(state);
+        match start {
+            true => self.start(),
+            false => {
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// Starts a thread that was counted already.
+    fn start(self: &Arc<Self>) {
         let this = Arc::clone(self);
         let builder = std::thread::Builder::new().name("upload".into());
         if let Err(error) = builder.stack_size(STACK).spawn(move || this.work()) {
@@ -64,8 +77,17 @@ impl Workers {
 
     /// Whether another job would be begun at once.
     pub(crate) fn has_room(&self) -> bool {
-        let state = self.state.lock();
-        state.threads - state.idle + state.queue.len() < self.max
+        self.state.lock().has_room(self.max)
+    }
+
+    /// For the caller to do a job itself, if one would be begun at once.
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Place<'_>> {
+        let mut state = self.state.lock();
+        if !state.has_room(self.max) {
+            return None;
+        }
+        state.guests += 1;
+        Some(Place { workers: self })
     }
 
     /// Lets the threads end when the queue is empty.
@@ -94,6 +116,31 @@ impl Workers {
             }
         }
         state.threads -= 1;
+    }
+}
+
+impl State {
+    fn has_room(&self, max: usize) -> bool {
+        self.threads - self.idle + self.guests + self.queue.len() < max
+    }
+
+    /// Whether a job waits that nobody idle will take, and there may be one more; counts it, then.
+    fn lacks_a_thread(&mut self, max: usize) -> bool {
+        let lacks = self.queue.len() > self.idle && self.threads + self.guests < max;
+        self.threads += usize::from(lacks);
+        lacks
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.workers.state.lock();
+        state.guests -= 1;
+        let start = state.lacks_a_thread(self.workers.max);
+        drop(state);
+        if start {
+            self.workers.start();
+        }
     }
 }
 
@@ -135,6 +182,20 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(most.load(Ordering::SeqCst) <= 3);
+        workers.close();
+    }
+
+    #[test]
+    fn who_does_a_job_itself_has_the_place_of_a_thread_and_leaves_it() {
+        let workers = Arc::new(Workers::new(1));
+        let place = workers.place().unwrap();
+        assert!(workers.place().is_none() && !workers.has_room());
+        let (tell, told) = std::sync::mpsc::channel();
+        workers.submit(Box::new(move || tell.send(()).unwrap()));
+        let soon = Duration::from_millis(50);
+        assert!(told.recv_timeout(soon).is_err(), "there is no room for it");
+        drop(place);
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
         workers.close();
     }
 }

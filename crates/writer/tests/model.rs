@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,17 +26,24 @@ struct Memory {
     needles: Mutex<HashMap<String, Vec<u8>>>,
     next: AtomicU64,
     failing: AtomicBool,
+    stuck: AtomicBool,
+    /// Which threads have uploaded.
+    threads: Mutex<Vec<ThreadId>>,
     synced: Mutex<Vec<String>>,
 }
 
 impl Upload for Memory {
     fn upload(
         &self,
-        _ctx: &Context<'_>,
+        ctx: &Context<'_>,
         _path: &str,
         data: &Bytes,
         durable: bool,
     ) -> Result<FileChunk, WriteError> {
+        while self.stuck.load(Ordering::Relaxed) {
+            ctx.sleep(Duration::from_millis(1))?;
+        }
+        self.threads.lock().push(std::thread::current().id());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_micros(number * 7919 % 300));
         if self.failing.load(Ordering::Relaxed) && !number.is_multiple_of(3) {
@@ -324,4 +332,34 @@ fn a_flush_goes_on_beyond_its_time_while_chunks_are_stored() {
     assert_eq!(flushed.chunks.len(), 1500);
     assert!(soon.check().is_err(), "it was over long before");
     assert_eq!(needles.synced.lock().len(), 1500);
+}
+
+#[test]
+fn one_small_chunk_is_uploaded_by_whoever_flushes_it_unless_interrupted() {
+    let needles = Arc::new(Memory::default());
+    let writer = writer(&needles, 1 << 20, 0);
+    let dirty = writer.file("/file".to_owned());
+    dirty.write(&ctx(), 0, &[7; 10]).unwrap();
+    let flushed = dirty.flush(&ctx(), false).unwrap().unwrap();
+    assert_eq!(flushed.chunks.len(), 1);
+    assert_eq!(*needles.threads.lock(), [std::thread::current().id()]);
+    dirty.saved();
+
+    needles.stuck.store(true, Ordering::Relaxed);
+    dirty.write(&ctx(), 0, &[8; 10]).unwrap();
+    let interrupt = context::Interrupt::new().unwrap();
+    interrupt.raise();
+    let patient = Context::new(Duration::from_secs(60), &interrupt);
+    let stopped = dirty.flush(&patient, false);
+    assert!(
+        matches!(stopped, Err(WriteError::Interrupted)),
+        "{stopped:?}"
+    );
+    needles.stuck.store(false, Ordering::Relaxed);
+    // What waits now waits for another thread.
+    let flushed = dirty.flush(&ctx(), false).unwrap().unwrap();
+    assert_eq!(flushed.chunks.len(), 1);
+    let threads = needles.threads.lock();
+    assert_eq!(threads.len(), 2, "each chunk once");
+    assert_ne!(threads[1], threads[0]);
 }

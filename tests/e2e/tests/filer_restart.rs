@@ -1,6 +1,7 @@
 //! The filer crashes and comes back under readers (docs/SEMANTICS.md, sections 3 and 4).
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use e2e::{Readers, Sample, Scene, eventually, needs_fuse, noise};
@@ -94,4 +95,40 @@ fn a_waiting_program_can_be_killed() {
     );
     println!("gone after {time:?}");
     scene.cluster.cont_filer(0).unwrap();
+}
+
+/// What was given up is not cancelled, and what it makes in the end is no less there than anything else.
+#[test]
+fn what_is_made_late_is_seen_by_whoever_gave_it_up() {
+    needs_fuse!();
+    let mut scene = Scene::start();
+    let mount = scene.mount(&[]);
+    fs::create_dir(mount.path("/d")).unwrap();
+    // So that names are made on connections of their own, and nothing else is looked at.
+    for at in 0..5 {
+        fs::write(mount.path(&format!("/d/{at}")), b"x").unwrap();
+    }
+    assert_eq!(fs::read_dir(mount.path("/d")).unwrap().count(), 5);
+    scene.cluster.stop_filer(0).unwrap();
+    let mut child = Command::new("touch")
+        .arg(mount.path("/d/late"))
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it was to wait");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    scene.cluster.cont_filer(0).unwrap();
+    let listed = || {
+        let names = fs::read_dir(mount.path("/d")).unwrap();
+        names
+            .map(|name| name.unwrap().file_name())
+            .any(|name| name == "late")
+    };
+    eventually("the name is there", Duration::from_secs(20), || {
+        mount.path("/d/late").exists() && listed()
+    });
+    // From then on as before.
+    fs::write(mount.path("/d/late"), b"bytes").unwrap();
+    assert_eq!(scene.cluster.get("/d/late").unwrap(), b"bytes");
 }

@@ -35,6 +35,10 @@ pub(super) struct Hub {
     pub(super) own: Position,
     pub(super) merged: Position,
     pub(super) flushed_ns: i64,
+    /// What events are left out; see [`quiet`](crate::quiet).
+    pub(super) filter: i32,
+    /// The next session that comes to be live tells of nothing that was left out before it.
+    pub(super) turned: bool,
     recent: Recent,
     /// Whether the receiver was told that changes are noticed.
     live: bool,
@@ -62,6 +66,8 @@ impl Hub {
             own: start.clone(),
             merged: start,
             flushed_ns: 0,
+            filter: 0,
+            turned: false,
             recent: Recent::default(),
             live: false,
             last: None,
@@ -120,6 +126,7 @@ impl Hub {
             client_epoch: self.epoch,
             client_supports_batching: self.batching,
             client_supports_idle_heartbeat: true,
+            signature: self.filter,
             ..Default::default()
         }
     }

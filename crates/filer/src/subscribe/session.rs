@@ -12,6 +12,7 @@ use super::feed::{Feed, Said, Source};
 use super::follower::follow;
 use super::hub::Hub;
 use crate::error::{describe, is_transport};
+use crate::quiet::Turn;
 
 /// How long to hear nothing before asking whether the filer is there.
 const QUIET: Duration = Duration::from_secs(1);
@@ -93,11 +94,19 @@ impl<'a> Session<'a> {
             // The backlog will be skipped.
             connection.forget_live();
         }
-        let (own_ns, merged_ns) = if hub.has_been_live() {
+        let turned = hub.turned;
+        if turned {
+            // What was left out so far would come after what was told.
+            connection.forget_live();
+        }
+        let (own_ns, merged_ns) = if turned {
+            (clock_ns, hub.merged.resume_ns(clock_ns))
+        } else if hub.has_been_live() {
             (hub.own.resume_ns(clock_ns), hub.merged.resume_ns(clock_ns))
         } else {
             (hub.since_ns(), hub.since_ns() - super::position::OVERLAP_NS)
         };
+        hub.filter = hub.filer.quiet().filter();
         let (sink, said) = mpsc::channel(BACKLOG);
         let own = start(hub, &connection, Source::Own, own_ns, &sink);
         let merged = Merged::Running(start(hub, &connection, Source::Merged, merged_ns, &sink));
@@ -128,6 +137,8 @@ impl<'a> Session<'a> {
     async fn listen(&mut self, mut said: mpsc::Receiver<(Source, Said)>) -> Stop {
         let mut current = self.hub.filer.watch_current();
         let mut closed = std::pin::pin!(self.hub.closed());
+        let (filer, filter) = (self.hub.filer.clone(), self.hub.filter);
+        let mut turn = std::pin::pin!(filer.quiet().turns(filter));
         let mut probe: Option<BoxFuture<'static, Result<(), Status>>> = None;
         loop {
             let alarm = self.alarm(probe.is_some());
@@ -137,6 +148,14 @@ impl<'a> Session<'a> {
                 () = &mut closed => return Stop::Because("nobody listens".into()),
                 () = async { let _ = current.wait_for(|now| *now != index).await; } => {
                     return Stop::Because("another filer took over".into());
+                }
+                turn = &mut turn => {
+                    self.hub.turned = turn == Turn::Loud;
+                    let why = match turn {
+                        Turn::Loud => "a change may be made late: our own are to be told as well",
+                        Turn::Quiet => "no change is in doubt: our own need not be told",
+                    };
+                    return Stop::Because(why.into());
                 }
                 Some((source, said)) = said.recv() => {
                     self.quiet_since = Instant::now();
@@ -283,6 +302,7 @@ impl<'a> Session<'a> {
         self.reached = true;
         let (index, signature) = (self.connection.index, self.signature);
         self.hub.resumed(index, signature, continuous).await;
+        self.hub.turned = false;
     }
 
     fn end(self, stop: Stop) -> End {

@@ -183,9 +183,13 @@ impl Mount {
             surely: true,
         };
         let directory = &question.directory;
-        let create = async |filer: &Filer| filer.create(directory, &entry, core.signature).await;
+        let create = async |filer: &Filer| {
+            let made = filer.create(directory, &entry, core.signature, core.echo());
+            made.await
+        };
         match core.remote.ask(ctx, create) {
             Ok(Created::Done(made)) => {
+                core.changed.note(directory, &entry.name);
                 let fence = core.stamp_of(&made);
                 let parsed = core.parse(directory, made.value.clone());
                 Ok(Made {

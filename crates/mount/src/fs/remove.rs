@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use context::Context;
-use filer::{Deleted, Filer};
+use filer::{Deleted, Echo, Filer};
 use fuse::{Errno, NodeId, Request};
 use seaweed::pb;
 
@@ -158,7 +158,9 @@ impl Mount {
             ..pb::Entry::default()
         };
         let discard = async |filer: &Filer| {
-            filer.create(DISCARD, &entry, core.signature).await?;
+            filer
+                .create(DISCARD, &entry, core.signature, Echo::Wanted)
+                .await?;
             filer.delete(DISCARD, &name, true, core.signature).await
         };
         if let Err(error) = core.remote.ask(ctx, discard) {

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use context::Context;
-use filer::{Filer, Renamed};
+use filer::{Echo, Filer, Renamed};
 use fuse::{Errno, NodeId, Request};
 use seaweed::pb;
 
@@ -295,7 +295,7 @@ impl Mount {
             touch_ctime(&mut raw, std::time::SystemTime::now());
             let condition = core.compare.condition(&base);
             filer
-                .update(directory, &raw, condition, core.signature)
+                .update(directory, &raw, condition, core.signature, Echo::Wanted)
                 .await
         };
         let stored: filer::Stamped<pb::Entry> = match core.remote.ask(ctx, touch) {

@@ -90,7 +90,7 @@ impl Tree {
                 }
             }
         }
-        self.uncertain.clear();
+        self.bound_uncertain();
         self.link_names.clear();
     }
 

@@ -15,7 +15,7 @@ use seaweed::Entry;
 
 use super::{Known, Moved, Place, Question, Tree};
 
-/// More names in doubt than this are all doubted at the next gap at the latest.
+/// Names in doubt that are remembered; of more, the event that comes late is news to the tree only.
 const UNCERTAIN_MAX: usize = 65_536;
 
 impl Tree {
@@ -221,6 +221,13 @@ impl Tree {
         self.doubt_name(parent, &name);
         self.told.push(super::Invalidation::Name(parent, name));
         self.told.push(super::Invalidation::Data(parent));
+    }
+
+    /// Events were lost. What is in doubt may still happen; but of very many, most will not.
+    pub(super) fn bound_uncertain(&mut self) {
+        if self.uncertain.len() >= UNCERTAIN_MAX / 2 {
+            self.uncertain.clear();
+        }
     }
 
     /// Whether an event of ours is about a name that is in doubt; then it is no longer.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use context::{Context, Stopped};
+use parking_lot::MutexGuard;
 use seaweed::pb::FileChunk;
 
 use super::Shared;
@@ -13,6 +14,9 @@ use super::state::{Began, State};
 use crate::block::{Block, Sealed};
 use crate::writer::LOOK;
 use crate::{Edit, WriteError};
+
+/// A chunk of no more bytes is uploaded by the thread that waits for it: a wake-up would take as long as the bytes do.
+const SMALL: usize = 64 << 10;
 
 /// A block that is being uploaded, or waits for it.
 #[derive(Debug)]
@@ -37,12 +41,23 @@ struct Waiting {
 impl Shared {
     /// Sends off a block, unless its last flight is still on its way.
     pub(super) fn seal(self: &Arc<Self>, state: &mut State, index: u64, durable: bool) {
-        if state.flights.contains_key(&index) {
-            return;
+        if let Some(sealed) = self.launch(state, index) {
+            self.submit(index, sealed, durable);
         }
-        let Some(block) = state.blocks.remove(&index) else {
-            return;
-        };
+    }
+
+    fn submit(self: &Arc<Self>, index: u64, sealed: Arc<Sealed>, durable: bool) {
+        let this = Arc::clone(self);
+        let job = move || this.fly(index, &sealed, durable);
+        self.writer.workers.submit(Box::new(job));
+    }
+
+    /// Makes a flight of a block, which somebody has to fly.
+    fn launch(&self, state: &mut State, index: u64) -> Option<Arc<Sealed>> {
+        if state.flights.contains_key(&index) {
+            return None;
+        }
+        let block = state.blocks.remove(&index)?;
         let sealed = Arc::new(block.seal());
         let len = sealed.len();
         state.flown += 1;
@@ -55,9 +70,7 @@ impl Shared {
         };
         state.flights.insert(index, flight);
         self.writer.flying.fetch_add(len, Ordering::Relaxed);
-        let this = Arc::clone(self);
-        let job = move || this.fly(index, &sealed, durable);
-        self.writer.workers.submit(Box::new(job));
+        Some(sealed)
     }
 
     /// Sends off every block that can be.
@@ -81,6 +94,7 @@ impl Shared {
     ) -> Result<Began, WriteError> {
         let mut state = self.state.lock();
         state.failure = None;
+        self.fly_here(ctx, &mut state, durable);
         let began = Began {
             end: state.edit.end,
             cuts: state.cuts,
@@ -131,6 +145,39 @@ impl Shared {
             self.state.lock().unsynced.extend(unsynced);
         }
         synced
+    }
+
+    /// Uploads what is dirty on the calling thread, if it is one small chunk. When the caller is interrupted, one of
+    /// the writer's threads begins again.
+    fn fly_here(
+        self: &Arc<Self>,
+        ctx: &Context<'_>,
+        state: &mut MutexGuard<'_, State>,
+        durable: bool,
+    ) {
+        let small = |block: &Block| block.only_run().is_some_and(|len| len <= SMALL);
+        let index = match state.blocks.first_key_value() {
+            Some((index, block)) if state.blocks.len() == 1 && small(block) => *index,
+            _ => return,
+        };
+        let Some(_place) = self.writer.workers.place() else {
+            return;
+        };
+        let Some(sealed) = self.launch(state, index) else {
+            return;
+        };
+        MutexGuard::unlocked(state, || {
+            let ctx = ctx.at_least(self.writer.config.patience);
+            let stored = self.store(&ctx, &sealed, 0, u64::MAX, durable);
+            if matches!(stored, Err(WriteError::Interrupted)) {
+                return self.submit(index, sealed, durable);
+            }
+            let (chunk, failure) = match stored {
+                Ok(chunk) => (chunk, None),
+                Err(error) => (None, Some((0, error))),
+            };
+            self.land(index, &sealed, Vec::from_iter(chunk), failure, durable);
+        });
     }
 
     /// Uploads a block; on one of the writer's threads.
