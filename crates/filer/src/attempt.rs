@@ -13,11 +13,11 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use prost::Message;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tonic::{Response, Status, Streaming};
 
+use crate::changes::Change;
 use crate::peer::by;
 use crate::{RawClient, Transport};
 
@@ -40,17 +40,12 @@ impl Attempt {
         by(self.transport.clone())
     }
 
-    /// Asks what is asked all the time; as [`unary`](Self::unary) otherwise.
-    pub(crate) async fn exchange<Q, A>(&self, path: &'static str, question: Q) -> Result<A, Status>
-    where
-        Q: Message + Clone + 'static,
-        A: Message + Default + 'static,
-    {
+    /// Asks for a change of one entry; as [`unary`](Self::unary) otherwise.
+    pub(crate) async fn change<C: Change>(&self, change: C) -> Result<C::Answer, Status> {
         let (transport, patience) = (self.transport.clone(), self.patience);
-        let asked = async move {
-            let asked = transport.exchange(path, &question);
-            within(patience, asked).await
-        };
+        // Thousands of bytes, which would be moved with the task.
+        let asked = Box::pin(async move { transport.change(change).await });
+        let asked = async move { within(patience, asked).await };
         tokio::spawn(asked).await.unwrap_or_else(ended)
     }
 

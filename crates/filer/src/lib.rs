@@ -16,6 +16,7 @@
 mod attempt;
 mod backoff;
 mod calls;
+mod changes;
 mod configuration;
 mod dialer;
 mod error;
@@ -26,6 +27,7 @@ mod mutations;
 mod peer;
 mod quiet;
 mod random;
+mod stream;
 mod subscribe;
 mod tls;
 mod volumes;

@@ -5,36 +5,32 @@
 //! and is thrown away when it breaks. So here a call goes to `h2` at once, and the connection's own task is
 //! the only one that runs beside it.
 //!
-//! [`Transport`] is what the generated client speaks through: this, or a channel. What is asked most often goes past
-//! the client as well ([`Transport::exchange`]), whose buffers cost more than the question.
+//! [`Transport`] is what the generated client speaks through: this, or a channel. Changes, of which a file that is made is two, go
+//! past the client as well, in a stream that stays open ([`stream`](crate::stream)).
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::SendRequest;
 use http_body::Frame;
-use prost::Message;
+use seaweed::pb;
+use seaweed::pb::stream_mutate_entry_request::Request as Asked;
 use tonic::body::Body;
-use tonic::client::Grpc;
 use tonic::codegen::http::header::{CONTENT_TYPE, HeaderValue, TE};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::codegen::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use tonic::codegen::http::{HeaderMap, Method, Request, Response, Uri};
 use tonic::codegen::{Body as _, Service};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
 
+use crate::changes::{Change, read};
 use crate::dialer::{CONNECTION_WINDOW, Dialer, STREAM_WINDOW, Wire};
-use crate::peer::MAX_MESSAGE;
-
-/// What comes before a message, <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
-const PREFIX: usize = 5;
-/// It is not compressed.
-const PLAIN: u8 = 0;
+use crate::peer::by;
+use crate::stream::{Mutations, PATH};
 
 /// How the generated client reaches a filer.
 #[derive(Debug, Clone)]
@@ -49,7 +45,16 @@ pub enum Transport {
 #[derive(Clone)]
 pub struct Line {
     dialer: Arc<Dialer>,
-    sender: Arc<Mutex<Option<SendRequest<Bytes>>>>,
+    state: Arc<Mutex<State>>,
+    /// Set when the filer has no streams of changes; all lines to it share this.
+    unary: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct State {
+    sender: Option<SendRequest<Bytes>>,
+    /// Taken out while a change is asked for.
+    mutations: Option<Mutations>,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
@@ -81,58 +86,32 @@ impl Service<Request<Body>> for Transport {
 }
 
 impl Transport {
-    /// Asks one question, as [`ProstCodec`] would.
-    pub(crate) async fn exchange<Q, A>(&self, path: &'static str, question: &Q) -> Result<A, Status>
-    where
-        Q: Message + Clone + 'static,
-        A: Message + Default + 'static,
-    {
-        match self {
-            Self::Line(line) => {
-                let len = question.encoded_len();
-                let announced = u32::try_from(len).map_err(|_| Status::out_of_range("too long"))?;
-                let mut message = BytesMut::with_capacity(PREFIX + len);
-                message.put_u8(PLAIN);
-                message.put_u32(announced);
-                question.encode(&mut message).map_err(failed)?;
-                unframe(line.exchange(path, message.freeze()).await?)
-            }
-            Self::Channel(_) => {
-                let mut grpc = Grpc::new(self.clone()).max_decoding_message_size(MAX_MESSAGE);
-                grpc.ready().await?;
-                let (path, codec) = (
-                    PathAndQuery::from_static(path),
-                    ProstCodec::<Q, A>::default(),
-                );
-                let request = tonic::Request::new(question.clone());
-                Ok(grpc.unary(request, path, codec).await?.into_inner())
+    /// Asks for a change: in a stream, where a caller has one to himself and the filer knows it.
+    pub(crate) async fn change<C: Change>(&self, change: C) -> Result<C::Answer, Status> {
+        if let Self::Line(line) = self
+            && line.has_streams()
+        {
+            match line.change(change.clone().question()).await {
+                Err(status) if status.code() == Code::Unimplemented => line.has_none(),
+                answer => return read::<C>(answer?),
             }
         }
+        let answer = change.alone(by(self.clone())).await?;
+        Ok(answer.into_inner())
     }
-}
-
-/// The message of an answer: a byte that says how it is packed, four of its length, and itself.
-fn unframe<A: Message + Default>(mut answer: Bytes) -> Result<A, Status> {
-    if answer.len() < PREFIX {
-        return Err(failed(format!("an answer of {} bytes", answer.len())));
-    }
-    let (packed, len) = (answer.get_u8(), answer.get_u32() as usize);
-    if packed != PLAIN || len != answer.len() {
-        let text = format!(
-            "an answer of {} bytes says {packed} and {len}",
-            answer.len()
-        );
-        return Err(failed(text));
-    }
-    A::decode(answer).map_err(failed)
 }
 
 impl Line {
-    pub(crate) fn new(dialer: &Dialer) -> Self {
+    pub(crate) fn new(dialer: &Dialer, unary: &Arc<AtomicBool>) -> Self {
         Self {
             dialer: Arc::new(dialer.clone()),
-            sender: Arc::default(),
+            state: Arc::default(),
+            unary: Arc::clone(unary),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -152,40 +131,40 @@ impl Line {
         Ok(answer.map(|received| Body::new(Received { received })))
     }
 
-    /// Sends one message, as gRPC frames it, and gives the one that is answered.
-    async fn exchange(&self, path: &str, message: Bytes) -> Result<Bytes, Status> {
+    /// Asks for a change, in the stream that is there or a new one. When it is not answered, there is none after.
+    async fn change(&self, change: Asked) -> Result<pb::StreamMutateEntryResponse, Status> {
+        let open = self.lock().mutations.take();
+        let mut mutations = match open {
+            Some(mutations) => mutations,
+            None => self.mutations().await?,
+        };
+        let answer = mutations.ask(change).await?;
+        self.lock().mutations = Some(mutations);
+        Ok(answer)
+    }
+
+    /// A new stream of changes.
+    async fn mutations(&self) -> Result<Mutations, Status> {
         let mut sender = self.sender().await?.ready().await.map_err(failed)?;
         let mut head = Request::new(());
         *head.method_mut() = Method::POST;
-        *head.uri_mut() = self.uri(path)?;
+        *head.uri_mut() = self.uri(PATH)?;
         let headers = head.headers_mut();
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        let (answer, mut stream) = sender.send_request(head, false).map_err(failed)?;
-        stream.send_data(message, true).map_err(failed)?;
-        let (head, mut received) = answer.await.map_err(failed)?.into_parts();
-        if head.status != StatusCode::OK {
-            let text = format!("HTTP status {} instead of an answer", head.status);
-            return Err(failed(text));
-        }
-        let mut bytes = BytesMut::new();
-        while let Some(some) = received.data().await {
-            let some = some.map_err(failed)?;
-            let control = received.flow_control();
-            control.release_capacity(some.len()).map_err(failed)?;
-            if bytes.len() + some.len() > MAX_MESSAGE {
-                return Err(Status::out_of_range(format!(
-                    "an answer of more than {MAX_MESSAGE} bytes"
-                )));
-            }
-            bytes.extend_from_slice(&some);
-        }
-        let trailers = received.trailers().await.map_err(failed)?;
-        let status = Status::from_header_map(trailers.as_ref().unwrap_or(&head.headers));
-        match status {
-            Some(status) if status.code() == Code::Ok => Ok(bytes.freeze()),
-            Some(status) => Err(status),
-            None => Err(failed("the answer has no status")),
+        let (answers, questions) = sender.send_request(head, false).map_err(failed)?;
+        Ok(Mutations::new(answers, questions))
+    }
+
+    /// Whether the filer may take changes in a stream.
+    fn has_streams(&self) -> bool {
+        !self.unary.load(Ordering::Relaxed)
+    }
+
+    /// It does not.
+    fn has_none(&self) {
+        if !self.unary.swap(true, Ordering::Relaxed) {
+            tracing::info!("the filer has no StreamMutateEntry: each change is a call of its own");
         }
     }
 
@@ -197,17 +176,13 @@ impl Line {
     }
 
     async fn sender(&self) -> Result<SendRequest<Bytes>, Status> {
-        let known = self
-            .sender
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = self.lock().sender.clone();
         if let Some(sender) = known {
             return Ok(sender);
         }
         let wire = self.dialer.dial().await.map_err(failed)?.into_inner();
         let sender = start(wire).await?;
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        self.lock().sender = Some(sender.clone());
         Ok(sender)
     }
 }
@@ -276,47 +251,60 @@ impl tonic::codegen::Body for Received {
 }
 
 /// With the error as its source, by which a broken way is told from an answer.
-fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Status {
+pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Status {
     Status::from_error(error.into())
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use seaweed::pb::FileId;
+    use std::sync::atomic::AtomicU32;
+
+    use tokio::net::TcpListener;
 
     use super::*;
-    use crate::error::is_transport;
+    use crate::stream::frame;
 
-    fn framed(packed: u8, len: u32, message: &[u8]) -> Bytes {
-        let mut bytes = BytesMut::new();
-        bytes.put_u8(packed);
-        bytes.put_u32(len);
-        bytes.extend_from_slice(message);
-        bytes.freeze()
+    /// Answers changes that are calls, as filers before `StreamMutateEntry` do; counts what else is asked.
+    async fn old_filer(listener: TcpListener, streams: Arc<AtomicU32>) -> Option<()> {
+        let (socket, _) = listener.accept().await.ok()?;
+        let mut connection = h2::server::handshake(socket).await.ok()?;
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let mut head = Response::new(());
+            if request.uri().path() == PATH {
+                streams.fetch_add(1, Ordering::Relaxed);
+                head.headers_mut().insert("grpc-status", 12.into());
+                respond.send_response(head, true).ok()?;
+                continue;
+            }
+            let answer = pb::CreateEntryResponse {
+                log_ts_ns: 7,
+                ..Default::default()
+            };
+            let content = HeaderValue::from_static("application/grpc");
+            head.headers_mut().insert(CONTENT_TYPE, content);
+            let mut body = respond.send_response(head, false).ok()?;
+            body.send_data(frame(&answer).ok()?, false).ok()?;
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", 0.into());
+            body.send_trailers(trailers).ok()?;
+        }
+        Some(())
     }
 
-    #[test]
-    fn an_answer_that_is_not_one_whole_message_is_a_broken_way() {
-        let id = FileId {
-            volume_id: 3,
-            ..FileId::default()
-        };
-        let message = id.encode_to_vec();
-        let len = message.len() as u32;
-        let read = |bytes| unframe::<FileId>(bytes);
-        assert_eq!(read(framed(PLAIN, len, &message)).unwrap(), id);
-        assert_eq!(read(framed(PLAIN, 0, &[])).unwrap(), FileId::default());
-        for broken in [
-            Bytes::new(),
-            Bytes::from_static(&[0, 0, 0, 0]),
-            framed(1, len, &message),
-            framed(PLAIN, len + 1, &message),
-            framed(PLAIN, u32::MAX, &message),
-            framed(PLAIN, len - 1, &message),
-            framed(PLAIN, 1, &[0xff]),
-        ] {
-            let refused = read(broken.clone()).unwrap_err();
-            assert!(is_transport(&refused), "{broken:?}: {refused}");
+    #[tokio::test]
+    async fn a_filer_without_streams_is_asked_by_calls_from_then_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let streams = Arc::new(AtomicU32::new(0));
+        tokio::spawn(old_filer(listener, Arc::clone(&streams)));
+        let address = format!("127.0.0.1:1.{port}").parse().unwrap();
+        let line = Line::new(&Dialer::new(&address, None), &Arc::default());
+        let transport = Transport::Line(line);
+        for _ in 0..3 {
+            let answer = transport.change(pb::CreateEntryRequest::default()).await;
+            assert_eq!(answer.unwrap().log_ts_ns, 7);
         }
+        assert_eq!(streams.load(Ordering::Relaxed), 1);
     }
 }

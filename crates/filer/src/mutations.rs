@@ -19,9 +19,6 @@ use crate::error::FilerError;
 use crate::quiet::Echo;
 use crate::{Filer, RawClient};
 
-const CREATE: &str = "/filer_pb.SeaweedFiler/CreateEntry";
-const UPDATE: &str = "/filer_pb.SeaweedFiler/UpdateEntry";
-
 /// Under which condition a change is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Condition<'a> {
@@ -114,9 +111,7 @@ impl Filer {
                     skip_check_parent_directory: true,
                     condition: None,
                 };
-                attempt
-                    .exchange::<_, pb::CreateEntryResponse>(CREATE, request)
-                    .await
+                attempt.change(request).await
             })
             .await;
         asking.answered(match &answer {
@@ -166,10 +161,7 @@ impl Filer {
                 signatures: self.quiet().signatures(signature, echo),
                 condition: condition.clone(),
             };
-            match attempt
-                .exchange::<_, pb::UpdateEntryResponse>(UPDATE, request)
-                .await
-            {
+            match attempt.change(request).await {
                 Ok(answer) => Ok(Some(Updated::Done(Box::new(stored(
                     entry,
                     answer.metadata_event,
@@ -222,9 +214,7 @@ impl Filer {
                     signatures: vec![signature],
                     ..pb::DeleteEntryRequest::default()
                 };
-                attempt
-                    .unary(|mut client| async move { client.delete_entry(request).await })
-                    .await
+                attempt.change(request).await
             })
             .await?;
         if answer.error.contains(NOT_EMPTY) {

@@ -1,7 +1,7 @@
 //! One filer of the list: its connection and what became of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     pub(crate) address: ServerAddress,
     dialer: Dialer,
     channel: ArcSwap<Channel>,
+    /// It takes no changes in a stream.
+    unary: Arc<AtomicBool>,
     calls: AtomicU64,
     errors: AtomicU64,
     failures: AtomicU64,
@@ -37,6 +39,7 @@ impl Peer {
             address,
             dialer,
             channel: ArcSwap::from_pointee(channel),
+            unary: Arc::default(),
             calls: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -55,7 +58,7 @@ impl Peer {
 
     /// A connection that nobody shares, for one caller.
     pub(crate) fn line(&self) -> Transport {
-        Transport::Line(Line::new(&self.dialer))
+        Transport::Line(Line::new(&self.dialer, &self.unary))
     }
 
     /// A connection that nobody shares, with the count of how often it was

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::entries::{create, file};
 use common::{connect, start};
-use filer::{Filer, Lanes};
+use filer::{Condition, Echo, Filer, Lanes};
 use tokio::runtime::Runtime;
 
 /// Entries that are asked for.
@@ -158,4 +158,79 @@ fn lanes_follow_to_the_filer_that_takes_over() {
     let began = Instant::now();
     ask(&lanes, 0);
     assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+/// What becomes of changes, one after the other, below `directory`.
+async fn changes(filer: &Filer, directory: &str) -> Vec<String> {
+    const OURS: i32 = 7;
+    let (old, new) = (file("f", "1"), file("f", "22"));
+    let long = file(&"n".repeat(300), "1");
+    let mut done = Vec::new();
+    let mut note = |what: String| {
+        // Times and inodes differ.
+        done.push(
+            what.split(&[' ', '('][..])
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        );
+    };
+    for entry in [&old, &old, &long] {
+        let made = filer.create(directory, entry, OURS, Echo::Wanted).await;
+        note(format!("{:?}", made.unwrap()));
+    }
+    let update = async |entry, condition| {
+        let updated = filer.update(directory, entry, condition, OURS, Echo::Wanted);
+        updated.await
+    };
+    let was = filer.lookup(directory, "f").await.unwrap().value;
+    for condition in [Condition::EntryEqual(&was), Condition::EntryEqual(&was)] {
+        note(format!("{:?}", update(&new, condition).await.unwrap()));
+    }
+    let missing = update(&file("missing", "1"), Condition::None).await;
+    note(format!("{:?}", missing.unwrap_err()));
+    let stored = filer.lookup(directory, "f").await.unwrap().value;
+    assert_eq!(stored.content, b"22".as_slice());
+    let remove = async |directory, name| filer.delete(directory, name, true, OURS).await;
+    for _ in 0..2 {
+        note(format!("{:?}", remove(directory, "f").await.unwrap()));
+    }
+    let mut parent = file(directory.trim_start_matches('/'), "");
+    parent.is_directory = true;
+    // Go's bit of a directory.
+    parent.attributes.get_or_insert_default().file_mode = 1 << 31 | 0o755;
+    for (directory, entry) in [("/", &parent), (directory, &old)] {
+        let made = filer.create(directory, entry, OURS, Echo::Wanted).await;
+        note(format!("{:?}", made.unwrap()));
+    }
+    note(format!("{:?}", remove("/", &parent.name).await.unwrap()));
+    done
+}
+
+#[test]
+fn changes_in_a_stream_are_answered_as_calls_are() {
+    let cluster = start(1);
+    let runtime = runtime();
+    let filer = runtime.block_on(connect(&cluster, &[0]));
+    runtime.block_on(seed(&filer));
+    let alone = runtime.block_on(changes(&filer, "/alone"));
+    let lanes = Lanes::new(filer, runtime.handle().clone());
+    ask(&lanes, 0);
+    let streamed = lanes.block_on(async |filer: &Filer| changes(filer, "/streamed").await);
+    assert_eq!(idle(&lanes), 1, "it was not by a lane");
+    assert_eq!(streamed, alone);
+    let wanted = [
+        "Done",
+        "Exists",
+        "NameTooLong",
+        "Done",
+        "Conflict",
+        "NotFound",
+        "Done",
+        "Absent",
+        "Done",
+        "Done",
+        "NotEmpty",
+    ];
+    assert_eq!(streamed, wanted);
 }
