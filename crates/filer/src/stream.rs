@@ -178,7 +178,7 @@ mod tests {
         part.extend_from_slice(&framed);
         for _ in 0..2 {
             let message = unframe(&mut part).unwrap_or_default().unwrap_or_default();
-            assert_eq!(pb::FileId::decode(message), Ok(id.clone()));
+            assert_eq!(pb::FileId::decode(message), Ok(id));
         }
         assert!(part.is_empty());
     }
