@@ -37,6 +37,14 @@ fn what_was_recorded_as_safe_survives_fifty_deaths_of_the_mount() {
         let mount = scene.mount_at("mnt", &[]);
         let told = write_until_it_dies(mount, round, &source, random.below(LIVES_MS));
         let mut problem = told.problem(&|path| scene.cluster.get(path).ok());
+        // A filer that ends has answered nobody for a moment before it is gone.
+        let until = Instant::now() + Duration::from_secs(2);
+        while problem.is_some()
+            && Instant::now() < until
+            && scene.cluster.filer_process(0).is_running()
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if !scene.cluster.filer_process(0).is_running() {
             // 4.48 does not always survive that its client dies while it makes an entry.
             println!("round {round}: the filer has died as well");
