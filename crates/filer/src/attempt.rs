@@ -42,11 +42,9 @@ impl Attempt {
 
     /// Asks for a change of one entry; as [`unary`](Self::unary) otherwise.
     pub(crate) async fn change<C: Change>(&self, change: C) -> Result<C::Answer, Status> {
-        let (transport, patience) = (self.transport.clone(), self.patience);
-        // Thousands of bytes, which would be moved with the task.
-        let asked = Box::pin(async move { transport.change(change).await });
-        let asked = async move { within(patience, asked).await };
-        tokio::spawn(asked).await.unwrap_or_else(ended)
+        let transport = self.transport.clone();
+        self.run(async move { transport.change(change).await })
+            .await
     }
 
     /// Asks, and waits for an answer; when the wait is given up, the question is not.
@@ -55,10 +53,20 @@ impl Attempt {
         T: Send + 'static,
         F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
     {
-        let (asked, patience) = (ask(self.client()), self.patience);
+        let asked = ask(self.client());
+        self.run(async move { asked.await.map(Response::into_inner) })
+            .await
+    }
+
+    /// As a task, for as long as an answer may take.
+    async fn run<T: Send + 'static>(
+        &self,
+        asked: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let patience = self.patience;
         // Thousands of bytes, which would be moved with the task.
         let asked = Box::pin(asked);
-        let asked = async move { within(patience, asked).await.map(Response::into_inner) };
+        let asked = async move { within(patience, asked).await };
         tokio::spawn(asked).await.unwrap_or_else(ended)
     }
 

@@ -150,7 +150,7 @@ impl<'a> Session<'a> {
                     return Stop::Because("another filer took over".into());
                 }
                 turn = &mut turn => {
-                    self.hub.turned = turn == Turn::Loud;
+                    self.hub.turned |= turn == Turn::Loud;
                     let why = match turn {
                         Turn::Loud => "a change may be made late: our own are to be told as well",
                         Turn::Quiet => "no change is in doubt: our own need not be told",
